@@ -1,0 +1,22 @@
+"""`cache`: nothing that a batch could show."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .row import Context, Rows
+
+if TYPE_CHECKING:
+    import tfjax
+
+
+@dataclass(frozen=True)
+class Cache:
+    """A memory cache."""
+
+    def apply(self, rows: Rows, context: Context) -> Rows:  # noqa: ARG002
+        """The rows as they are."""
+        return rows
+
+    def write(self, pipe: "tfjax.Pipeline") -> "tfjax.Pipeline":
+        """The stage as a user writes it."""
+        return pipe.cache("memory")

@@ -1,0 +1,275 @@
+"""Random chains over random examples: the pipeline delivers what the oracle says, bit for bit."""
+
+import itertools
+import math
+import os
+import pathlib
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+import tfjax
+from tests import oracle
+from tests.oracle import functions as f
+from tests.oracle.data import Leaf, Pair
+from tests.oracle.remainder import groups
+from tests.oracle.strategies import FRACTIONS, chains, example_chains, is_loose, stages
+from tests.oracle.tree import Tree, map_tree
+
+EFFORT = float(os.environ.get("ORACLE_EFFORT", "1"))  # 10 runs ten times as many chains
+SMALL = (9, 12, 5, 1)
+
+
+def few(examples: int) -> settings:
+    """That many random chains; planning one costs 20 to 100 ms, and each is planned several times."""
+    return settings(max_examples=math.ceil(examples * EFFORT))
+
+
+def delivered(pipe: "tfjax.Pipeline", **how: object) -> list[Tree]:
+    """All that one run yields."""
+    with pipe.iterate(**how) as elements:
+        return list(elements)
+
+
+def load_state(text: str) -> object:
+    """A state from its JSON."""
+    from tfjax.state import State
+
+    return State.from_json(text)
+
+
+# The oracle by itself.
+
+
+def test_hash_agrees_with_published_splitmix64() -> None:
+    from tests.oracle.hashing import mix
+
+    assert oracle.hash64(0) == 0xE220A8397B1DCDAF  # the first output for seed 0
+    assert mix(2 * 0x9E3779B97F4A7C15 % 2**64) == 0x6E789E6AA1B965F4  # and the second
+    assert oracle.hash64(-1) == oracle.hash64(2**64 - 1) != oracle.hash64(1)
+
+
+@pytest.mark.parametrize("fractions", FRACTIONS)
+@pytest.mark.parametrize("n", [0, 1, 7, 10, 99])
+def test_parts_of_a_split_cover_all_rows_once(fractions: tuple[tuple[str, float], ...], n: int) -> None:
+    source = oracle.Arrays(list(range(n)))
+    parts = [oracle.Chain(source, (oracle.Split(fractions, name, 3),)).raw(0) for name, _ in fractions]
+    assert sorted(int(x) for part in parts for x in part) == list(range(n))
+    assert all(abs(len(part) - n * share) <= 1 for part, (_, share) in zip(parts, fractions, strict=True))
+    assert all(part == sorted(part) for part in parts)
+
+
+def test_remainders() -> None:
+    rows = oracle.Arrays(list(range(5))).rows()
+    sizes = {policy: [len(part) for part in groups(rows, 2, policy)] for policy in ("drop", "keep", "pad")}
+    assert sizes == {"drop": [2, 2], "keep": [2, 2, 1], "pad": [2, 2, 2]}
+    with pytest.raises(ValueError, match="remainder of 1"):
+        groups(rows, 2, "error")
+
+
+@pytest.mark.parametrize("fault", [1, 1.0, True, np.int32(2), np.ones(1, np.int32)])
+def test_comparison_sees_a_difference(fault: object) -> None:
+    with pytest.raises(AssertionError, match="element/x"):
+        oracle.check_same({"x": fault}, {"x": np.int32(1)})
+
+
+# The pipeline against the oracle.
+
+
+@few(40)
+@given(chains())
+def test_epochs_length_and_spec(chain: oracle.Chain) -> None:
+    pipe = chain.write()
+    assert len(pipe) == len(chain)
+    oracle.check_spec(pipe.spec, chain.spec())
+    oracle.check_run(delivered(pipe, epochs=3), oracle.run(chain, 3 * len(chain)))
+
+
+@few(15)
+@given(example_chains())
+def test_examples_without_batch(chain: oracle.Chain) -> None:
+    pipe = chain.write()
+    assert len(pipe) == len(chain)
+    oracle.check_spec(pipe.spec, chain.spec())
+    oracle.check_run(delivered(pipe, epochs=2), oracle.run(chain, 2 * len(chain)))
+
+
+@few(12)
+@given(chains(SMALL))
+def test_resumed_at_every_step(chain: oracle.Chain) -> None:
+    pipe, total = chain.write(), 2 * len(chain)
+    with pipe.iterate(epochs=2) as elements:
+        states = [elements.state.to_json(), *(elements.state.to_json() for _ in elements)]
+    expected = list(oracle.run(chain, total))
+    assert len(states) == total + 1
+    again = chain.write()
+    for step, text in enumerate(states):
+        with again.iterate(epochs=2, state=load_state(text)) as elements:
+            assert elements.step == step
+            oracle.check_run(elements, expected[step:])
+
+
+@few(12)
+@given(chains(SMALL), st.integers(0, 2), st.integers(1, 12), st.integers(0, 12))
+def test_every_form_of_iterate(chain: oracle.Chain, start_epoch: int, total: int, begin: int) -> None:
+    pipe, begin = chain.write(), min(begin, total)
+    expected = list(oracle.run(chain, total, start_epoch=start_epoch))
+    with pipe.iterate(steps=total, start_epoch=start_epoch) as elements:
+        oracle.check_run(itertools.islice(elements, begin), expected[:begin])
+        assert (elements.step, elements.epoch) == (begin, start_epoch + begin // len(chain))
+        state = elements.state
+    with pipe.iterate(forever=True, start_epoch=start_epoch) as elements:
+        oracle.check_run(itertools.islice(elements, total), expected)
+    oracle.check_run(delivered(pipe, steps=total, state=state), expected[begin:])
+    end = oracle.end_of_epoch(begin, len(chain))
+    rest = oracle.run(chain, end, start_epoch=start_epoch, begin=begin)
+    oracle.check_run(delivered(pipe, state=state), rest)
+
+
+def cached_variants(chain: oracle.Chain) -> list[oracle.Chain]:
+    """The chain with a cache at each legal place, then without its own, then at all places at once."""
+    plain = tuple(stage for stage in chain.stages if not isinstance(stage, oracle.Cache))
+    before = [oracle.Chain(chain.source, plain[:i]) for i in range(len(plain) + 1)]
+    places = [i for i, part in enumerate(before) if may_be_cached(part)]
+    one = [(*plain[:i], oracle.Cache(), *plain[i:]) for i in places]
+    legal = [stages for stages in one if rules_hold(stages)]
+    parts = [(oracle.Cache(), stage) if i in places else (stage,) for i, stage in enumerate(plain)]
+    full = tuple(itertools.chain.from_iterable(parts))
+    return [oracle.Chain(chain.source, stages) for stages in (*legal, plain, full)]
+
+
+def may_be_cached(chain: oracle.Chain) -> bool:
+    """Whether a cache may stand at the end of this chain."""
+    return oracle.refusal(chain.stages, oracle.Cache()) is None and not is_loose(chain)
+
+
+def rules_hold(stages: Sequence[object]) -> bool:
+    """Whether each stage may follow those before it."""
+    return all(oracle.refusal(stages[:i], stage) is None for i, stage in enumerate(stages))
+
+
+@few(8)
+@given(chains(SMALL), st.integers(0, 3))
+def test_a_cache_at_any_legal_place_changes_no_batch(chain: oracle.Chain, begin: int) -> None:
+    total = 2 * len(chain)
+    expected, begin = list(oracle.run(chain, total)), min(begin, total)
+    with chain.write().iterate(epochs=2) as elements:
+        oracle.check_run(itertools.islice(elements, begin), expected[:begin])
+        state = elements.state
+    for variant in cached_variants(chain):
+        pipe = variant.write()
+        oracle.check_run(delivered(pipe, epochs=2), expected)
+        oracle.check_run(delivered(pipe, epochs=2, state=state), expected[begin:])  # filled by the first run
+
+
+@few(12)
+@given(chains((16, 40, 24, 33), multiple=8), st.integers(0, 3))
+def test_eight_devices_get_the_batches_of_one(chain: oracle.Chain, begin: int) -> None:
+    mesh = Mesh(np.array(jax.devices()), ("data",))
+    assert mesh.size == 8
+    expected = list(oracle.run(chain, 2 * len(chain)))
+    with chain.write().iterate(epochs=2) as elements:
+        one = list(itertools.islice(elements, begin))
+        state = elements.state
+    oracle.check_run(one, expected[: len(one)])
+    placed = chain.write().place(mesh, "data")
+    oracle.check_spec(placed.spec, chain.spec())
+    with placed.iterate(epochs=2, state=state) as elements:
+        rest = list(elements)
+    oracle.check_run(rest, expected[len(one) :])
+    for leaf in jax.tree.leaves(rest):
+        if isinstance(leaf, jax.Array):
+            check_shards(leaf, NamedSharding(mesh, PartitionSpec("data")))
+
+
+def check_shards(leaf: jax.Array, sharding: NamedSharding) -> None:
+    """Device k holds the k-th eighth of the rows."""
+    assert leaf.sharding.is_equivalent_to(sharding, leaf.ndim)
+    whole, rows = np.asarray(leaf), leaf.shape[0] // 8
+    for shard in leaf.addressable_shards:
+        k = sharding.mesh.devices.tolist().index(shard.device)
+        assert np.asarray(shard.data).tobytes() == whole[k * rows : (k + 1) * rows].tobytes()
+
+
+@few(40)
+@given(st.lists(stages.filter(lambda s: hasattr(s, "write")), min_size=2, max_size=6), st.booleans())
+def test_the_rules_refuse_what_the_oracle_refuses(order: list[oracle.chain.Stage], batched: bool) -> None:
+    order = [*order[:2], oracle.Batch(2), *order[2:]] if batched else order
+    assume(oracle.Map(f.MARK) not in order)  # it takes dicts only
+    chain = oracle.Chain(oracle.Arrays([{"x": np.int32(i)} for i in range(6)]), tuple(order))
+    if rules_hold(order):
+        chain.write()
+        return
+    with pytest.raises(ValueError, match=r"before|after|remove|once"):
+        chain.write()
+
+
+# Cases that random chains meet seldom.
+
+
+@pytest.mark.parametrize("dtype", [*oracle.data.DTYPES])
+@pytest.mark.parametrize("shape", [(), (3,), (0, 2)])
+def test_each_dtype_alone_and_in_a_structure(dtype: str, shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    spec = Pair({"a": Leaf(dtype, shape)}, (Leaf(dtype, shape), Leaf("bool", ())))
+    for structure in (Leaf(dtype, shape), spec):
+        examples = [map_tree(lambda leaf: leaf.sample(rng), structure) for _ in range(5)]
+        for kind in (oracle.Arrays, oracle.Examples):
+            chain = oracle.Chain(kind(examples), (oracle.Batch(2),))
+            oracle.check_run(delivered(chain.write(), epochs=1), oracle.run(chain, len(chain)))
+
+
+def test_python_numbers_are_leaves() -> None:
+    examples = [{"i": i, "f": i / 3, "b": i > 1} for i in range(4)]
+    chain = oracle.Chain(oracle.Examples(examples), (oracle.Batch(4),))
+    oracle.check_run(delivered(chain.write(), epochs=1), oracle.run(chain, 1))
+
+
+@pytest.mark.parametrize("remainder", [None, "drop", "keep", "pad"])
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_every_remainder_over_every_tail(remainder: str | None, shuffled: bool) -> None:
+    for n in (5, 6, 7):
+        before = (oracle.Shuffle(3),) if shuffled else ()
+        source = oracle.Arrays([{"x": np.int32(i)} for i in range(n)])
+        chain = oracle.Chain(source, (*before, oracle.RandomMap(f.DRAW), oracle.Batch(3, remainder)))
+        pipe = chain.write()
+        oracle.check_spec(pipe.spec, chain.spec())
+        oracle.check_run(delivered(pipe, epochs=2), oracle.run(chain, 2 * len(chain)))
+
+
+def test_two_random_ops_share_no_seed_and_a_map_between_changes_nothing() -> None:
+    source = oracle.Arrays([np.int32(i) for i in range(8)])
+    ops = (oracle.Seed(5), oracle.RandomMap(f.EXPOSE), oracle.RandomMap(f.EXPOSE))
+    chain = oracle.Chain(source, (*ops, oracle.Batch(8)))
+    (batch,) = delivered(chain.write(), epochs=1)
+    oracle.check_same(batch, chain.epoch(0)[0])
+    outer, inner = np.asarray(batch["seed"]), np.asarray(batch["example"]["seed"])
+    assert not (outer[:, 0] == inner[:, 0]).all(axis=1).any()
+    between = oracle.Chain(source, (*ops[:2], oracle.Map(f.FLIP), ops[2], oracle.Batch(8)))
+    (same,) = delivered(between.write(), epochs=1)
+    assert np.array_equal(same["seed"], outer)
+
+
+def test_digits_by_name(digits_dir: pathlib.Path) -> None:
+    import tensorflow_datasets as tfds
+
+    pipe = tfjax.load("digits", split="test", data_dir=str(digits_dir))
+    version = next(digits_dir.rglob("dataset_info.json")).parent
+    stored = tfds.builder_from_directory(version).as_dataset(split="test", shuffle_files=False)
+    stages = (oracle.Shuffle(1), oracle.RandomMap(f.TOSS), oracle.Batch(64))
+    chain = oracle.Chain(oracle.Examples(list(tfds.as_numpy(stored))), stages)
+    for stage in stages:
+        pipe = stage.write(pipe)
+    assert len(pipe) == len(chain)
+    oracle.check_spec(pipe.spec, chain.spec())
+    expected = list(oracle.run(chain, 2 * len(chain)))
+    oracle.check_run(delivered(pipe, epochs=2), expected)
+    with pipe.iterate(epochs=2) as elements:
+        oracle.check_run(itertools.islice(elements, 3), expected[:3])
+        state = elements.state
+    oracle.check_run(delivered(pipe, epochs=2, state=state), expected[3:])

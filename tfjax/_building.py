@@ -1,0 +1,358 @@
+"""The methods that append a stage to a pipeline, in flow order; each returns a new one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+from tfjax._arguments import require_count, require_function, require_seed, require_shares
+from tfjax._chain import DEFAULT_PREFETCH, ChainNode
+from tfjax.graph import stages as st
+
+if TYPE_CHECKING:
+    from tfjax._tensorflow import tf
+
+Example = Any
+
+
+class Building(ChainNode):
+    """What a pipeline can be made into."""
+
+    def seed(self, n: int) -> Self:
+        """Seed every random op of the pipeline; 0 where it is not called.
+
+        Args:
+            n: any int that fits 64 bits.
+
+        Example:
+            >>> import numpy as np, tfjax
+            >>> tfjax.from_arrays(np.arange(3)).seed(7)
+            Pipeline(from_arrays(3 rows) -> seed(n=7))
+        """
+        return self._append(st.Seed(n=require_seed("seed", n)))
+
+    def shuffle(self, seed: int) -> Self:
+        """Put all rows in a new order each epoch: a permutation drawn from (seed, epoch), in constant memory.
+
+        Args:
+            seed: any int that fits 64 bits.
+
+        Raises:
+            ValueError: the pipeline is shuffled already, or batched, or streams.
+
+        Example:
+            >>> import numpy as np, tfjax
+            >>> [int(x) for x in tfjax.from_arrays(np.arange(5)).shuffle(seed=1)]
+            [2, 3, 4, 0, 1]
+        """
+        self._require_indexed("shuffle", "tf.data's own dataset.shuffle(buffer_size, seed) before from_tf")
+        return self._append(st.Shuffle(seed=require_seed("shuffle", seed)))
+
+    def take(self, n: int) -> Self:
+        """Keep the first n: examples before `shuffle`, of each epoch's order after it, batches after `batch`.
+
+        Args:
+            n: how many; fewer if there are fewer.
+
+        Example:
+            >>> import numpy as np, tfjax
+            >>> len(tfjax.from_arrays(np.arange(5)).take(3))
+            3
+        """
+        return self._append(st.Take(n=require_count("take", n, least=1)))
+
+    def skip(self, n: int) -> Self:
+        """Leave out the first n; what they are is as in `take`.
+
+        Args:
+            n: how many.
+
+        Example:
+            >>> import numpy as np, tfjax
+            >>> len(tfjax.from_arrays(np.arange(5)).skip(3))
+            2
+        """
+        return self._append(st.Skip(n=require_count("skip", n, least=0)))
+
+    def split(self, fractions: Mapping[str, float], seed: int) -> dict[str, Self]:
+        """Cut the rows into named parts by a hash of their index, so that no row is in two parts.
+
+        Args:
+            fractions: name to share of the rows, each above 0 and together at most 1. Sizes are exact: the rows are
+                cut at the rounded cumulative fractions.
+            seed: another seed gives other parts.
+
+        Returns:
+            One Pipeline a name; each keeps its rows in their order.
+
+        Raises:
+            ValueError: after `shuffle`, or fractions that are no shares.
+
+        Example:
+            >>> import numpy as np, tfjax
+            >>> parts = tfjax.from_arrays(np.arange(10)).split({"train": 0.8, "val": 0.2}, seed=0)
+            >>> {name: len(part) for name, part in parts.items()}
+            {'train': 8, 'val': 2}
+        """
+        self._require_indexed("split", "dataset.take and skip before from_tf")
+        shares = require_shares("split", fractions)
+        stages = {n: st.Split(fractions=shares, part=n, seed=require_seed("split", seed)) for n in fractions}
+        return {name: self._append(stage) for name, stage in stages.items()}
+
+    def map(self, fn: Callable[[Example], Example], *, version: str | None = None) -> Self:
+        """Apply a deterministic function of TensorFlow ops to each example, inside the graph.
+
+        Args:
+            fn: takes and returns one example, in any structure; Python `if` and `for` over tensors are converted.
+            version: counts as part of the function's name in the fingerprint of a state.
+
+        Raises:
+            ValueError: `fn` holds a stateful random op or writes a variable.
+            TypeError: `fn` calls JAX, or returns what is no tensor.
+
+        Example:
+            >>> import numpy as np, tfjax
+            >>> pipe = tfjax.from_arrays({"x": np.arange(3, dtype=np.float32)})
+            >>> [float(e["x"]) for e in pipe.map(lambda e: {"x": e["x"] * 2})]
+            [0.0, 2.0, 4.0]
+        """
+        return self._append(st.Map(fn=require_function("map", fn), version=version))._traced()
+
+    def random_map(self, fn: Callable[[Example, tf.Tensor], Example], *, version: str | None = None) -> Self:
+        """Apply a function of an example and a seed; the same example in the same epoch gets the same seed.
+
+        Args:
+            fn: takes one example and a seed, int64 of shape (2,), as every `tf.random.stateless_*` takes it.
+            version: counts as part of the function's name in the fingerprint of a state.
+
+        Raises:
+            ValueError: `fn` holds a stateful random op or writes a variable.
+
+        Example:
+            >>> import numpy as np, tensorflow as tf, tfjax
+            >>> pipe = tfjax.from_arrays({"x": np.zeros(2, np.float32)})
+            >>> noisy = pipe.random_map(lambda e, seed: {"x": e["x"] + tf.random.stateless_uniform((), seed)})
+            >>> [round(float(e["x"]), 3) for e in noisy] == [round(float(e["x"]), 3) for e in noisy]
+            True
+        """
+        return self._append(st.RandomMap(fn=require_function("random_map", fn), version=version))._traced()
+
+    def filter(self, fn: Callable[[Example], Any], *, version: str | None = None) -> Self:
+        """Keep the examples for which a predicate is true.
+
+        For an indexed pipeline the kept rows are listed once, reading only what the predicate uses, so that length,
+        shuffle, split and resuming stay exact.
+
+        Args:
+            fn: takes one example, returns one boolean scalar.
+            version: counts as part of the function's name in the fingerprint of a state.
+
+        Raises:
+            ValueError: after a random op, or after a `take` that follows `shuffle`.
+            TypeError: `fn` returns no boolean scalar.
+
+        Example:
+            >>> import numpy as np, tfjax
+            >>> len(tfjax.from_arrays({"x": np.arange(10)}).filter(lambda e: e["x"] % 2 == 0))
+            5
+        """
+        return self._append(st.Filter(fn=require_function("filter", fn), version=version))._traced()
+
+    def select(self, *keys: str) -> Self:
+        """Keep these keys of a dictionary.
+
+        Raises:
+            KeyError: there is no such key; the message lists those there are.
+
+        Example:
+            >>> import numpy as np, tfjax
+            >>> tfjax.from_arrays({"x": np.zeros(2), "y": np.zeros(2)}).select("x").spec
+            {'x': ShapeDtypeStruct(shape=(), dtype=float32)}
+        """
+        self._require_keys("select", keys)
+        name = f"select({', '.join(map(repr, keys))})"
+        return self._append(st.Map(fn=lambda e: {k: e[k] for k in keys}, name=name))
+
+    def drop(self, *keys: str) -> Self:
+        """Leave out these keys of a dictionary.
+
+        Raises:
+            KeyError: there is no such key; the message lists those there are.
+
+        Example:
+            >>> import numpy as np, tfjax
+            >>> list(tfjax.from_arrays({"x": np.zeros(2), "y": np.zeros(2)}).drop("x").spec)
+            ['y']
+        """
+        self._require_keys("drop", keys)
+        name = f"drop({', '.join(map(repr, keys))})"
+        return self._append(st.Map(fn=lambda e: {k: v for k, v in e.items() if k not in keys}, name=name))
+
+    def keep_on_host(self, *keys: str) -> Self:
+        """Deliver these keys as NumPy arrays, in their own dtype; strings come as object arrays of bytes.
+
+        Raises:
+            KeyError: there is no such key; the message lists those there are.
+
+        Example:
+            >>> import numpy as np, tfjax
+            >>> pipe = tfjax.from_arrays({"id": np.array(["a", "b"])}).keep_on_host("id").batch(2)
+            >>> next(iter(pipe))["id"]
+            array([b'a', b'b'], dtype=object)
+        """
+        self._require_keys("keep_on_host", keys)
+        return self._append(st.KeepOnHost(keys=keys))
+
+    def cache(self, where: str) -> Self:
+        """Keep examples once they are computed; from then on a batch is one gather.
+
+        Args:
+            where: "memory": one array a leaf, filled as rows are first needed, shared by every pipeline that is
+                derived from this one, and freed with the last of them.
+
+        Raises:
+            ValueError: after a random op, or after a `take` that follows `shuffle`; or the pipeline streams.
+            SpecError: a leaf has no fixed shape, or is a string.
+
+        Example:
+            >>> import numpy as np, tfjax
+            >>> pipe = tfjax.from_arrays({"x": np.arange(4)}).map(lambda e: {"x": e["x"] + 1}).cache("memory")
+            >>> [int(e["x"]) for e in pipe]
+            [1, 2, 3, 4]
+        """
+        if where != "memory":
+            raise ValueError(f"cache({where!r}): examples are kept in 'memory'")
+        self._require_indexed("cache", "dataset.cache() before from_tf")
+        from tfjax.graph.memory import require_storable
+
+        require_storable(self._element)
+        return self._append(st.Cache(where="memory"))
+
+    def batch(self, size: int, remainder: st.Remainder | None = None) -> Self:
+        """Stack `size` examples into a global batch; a batch never spans two epochs.
+
+        Args:
+            size: rows of a batch, over all devices.
+            remainder: what becomes of the rows of an epoch that do not fill a batch. "drop" leaves them out (the
+                default of a shuffled pipeline), "keep" yields a shorter batch (the default otherwise), "pad" repeats
+                the last example and adds a boolean leaf `mask` of shape (size,), True where a row is real, to every
+                batch, "error" refuses them.
+
+        Raises:
+            SpecError: a leaf has no static shape.
+            ValueError: "error", and rows are left over; or "drop", and no batch is left.
+            KeyError: "pad", and elements have a key `mask`.
+            TypeError: "pad", and elements are no dictionaries.
+
+        Example:
+            >>> import numpy as np, tfjax
+            >>> pipe = tfjax.from_arrays({"x": np.arange(5)}).batch(3, remainder="pad")
+            >>> [batch["mask"].tolist() for batch in pipe]
+            [[True, True, True], [True, True, False]]
+        """
+        if remainder not in (None, "drop", "pad", "keep", "error"):
+            raise ValueError(f"batch: remainder={remainder!r}: choose 'drop', 'pad', 'keep' or 'error'")
+        shuffled = any(isinstance(s, st.Shuffle) for s in self._chain)
+        stage = st.Batch(
+            size=require_count("batch", size, least=1),
+            remainder=remainder or ("drop" if shuffled else "keep"),
+        )
+        batched = self._append(stage)
+        from tfjax.graph.batches import delivered
+
+        element = delivered(self._element, stage)
+        element.require_static()
+        return batched
+
+    def options(
+        self,
+        *,
+        parallel_calls: int | None = None,
+        prefetch_batches: int | None = None,
+        ram_budget_bytes: int | None = None,
+        caches: bool | None = None,
+        fetch: str | None = None,
+        verify_payload: bool | None = None,
+        tf_options: tf.data.Options | None = None,
+    ) -> Self:
+        """Say how the graph is run; never what it yields.
+
+        Args:
+            parallel_calls: batches computed at a time; TensorFlow tunes it where it is not given.
+            prefetch_batches: batches held ready inside the graph; tuned likewise.
+            ram_budget_bytes: what tuning may use for buffers; 2 GiB where it is not given.
+            caches: False leaves every cache out.
+            fetch: how records are read: "held" in memory, "mmap", or "graph" (by offset, in TensorFlow).
+            verify_payload: check the checksum of each record as it is read through "mmap".
+            tf_options: any other tf.data option.
+
+        Raises:
+            ValueError: an option that contradicts the order, or a value out of range.
+            TypeError: `fetch` or `verify_payload` for a source that does not read record files.
+
+        Example:
+            >>> import numpy as np, tfjax
+            >>> pipe = tfjax.from_arrays(np.arange(3)).options(parallel_calls=1)
+            >>> len(pipe)
+            3
+        """
+        counts = {
+            "parallel_calls": parallel_calls,
+            "prefetch_batches": prefetch_batches,
+            "ram_budget_bytes": ram_budget_bytes,
+        }
+        for name, value in counts.items():
+            if value is not None:
+                require_count(f"options: {name}", value, least=1)
+        if tf_options is not None:
+            from tfjax.graph.settings import check_tf_options
+
+            check_tf_options(tf_options)
+        reading = {name: v for name, v in (("how", fetch), ("verify_payload", verify_payload)) if v is not None}
+        base = self._with_records(**reading) if reading else self
+        return base._append(st.Options(**counts, caches=caches, tf_options=tf_options))
+
+    def device_map(self, fn: Callable[[Any], Any]) -> Self:
+        """Apply a jitted JAX function to each batch, on its devices, after placement.
+
+        Args:
+            fn: takes and returns a batch; it is not shown keys that are kept on the host.
+
+        Raises:
+            ValueError: elements are not batched.
+
+        Example:
+            >>> import numpy as np, tfjax
+            >>> pipe = tfjax.from_arrays({"x": np.arange(4, dtype=np.uint8)}).batch(2)
+            >>> [b["x"].tolist() for b in pipe.device_map(lambda b: {"x": b["x"] / 2})]
+            [[0.0, 0.5], [1.0, 1.5]]
+        """
+        return self._append(st.DeviceMap(fn=require_function("device_map", fn)))
+
+    def place(self, where: Any, axis: Any = None, *, prefetch: int = DEFAULT_PREFETCH) -> Self:
+        """Say where batches go. Without it they go to JAX's default device.
+
+        Args:
+            where: a device, a `jax.sharding.Sharding`, or a Mesh.
+            axis: for a Mesh: the axis, or a PartitionSpec, that shards dimension 0 of every leaf of rank 1 or more;
+                scalars are replicated.
+            prefetch: batches held ready on their devices by a thread; 0: none, each is made when it is asked for.
+
+        Raises:
+            PlacementError: the axis is not in the mesh, or batches do not divide over the devices.
+            TypeError: `where` is something else.
+
+        Example:
+            >>> import jax, numpy as np, tfjax
+            >>> pipe = tfjax.from_arrays({"x": np.arange(4)}).batch(2).place(jax.devices()[0])
+            >>> next(iter(pipe))["x"].devices() == {jax.devices()[0]}
+            True
+        """
+        from tfjax.placement.target import target
+
+        stage = st.Place(
+            where=target(where, axis), axis=None, prefetch=require_count("place: prefetch", prefetch, least=0)
+        )
+        placed = self._append(stage)
+        placed._delivery  # noqa: B018 - refuses what cannot be placed
+        return placed

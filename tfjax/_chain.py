@@ -1,0 +1,155 @@
+"""A chain as a linked list of stages, and what is worked out of it once: traced functions, element, plan, delivery."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Self
+
+from tfjax._arguments import require_keys
+from tfjax.graph import rules
+from tfjax.graph import stages as st
+
+if TYPE_CHECKING:
+    from tfjax.graph.element import Element
+    from tfjax.graph.functions import Function
+    from tfjax.graph.plan import Plan
+
+DEFAULT_PREFETCH = 2
+
+
+class ChainNode:
+    """The last stage of a chain, and the chain before it."""
+
+    def __init__(self, stage: st.Stage, parent: Self | None = None) -> None:
+        """Append a stage to a chain; the functions in `tfjax` and the methods of `Pipeline` do this.
+
+        Raises:
+            ValueError: the stage may not follow the chain.
+        """
+        if parent is not None:
+            rules.check(parent._chain, stage, batched=parent._source_is_batched)
+        self._stage, self._parent = stage, parent
+
+    def _append(self, stage: st.Stage) -> Self:
+        return type(self)(stage, self)
+
+    @functools.cached_property
+    def _chain(self) -> st.Chain:
+        return (*(self._parent._chain if self._parent else ()), self._stage)
+
+    @property
+    def _source_is_batched(self) -> bool:
+        source = getattr(self._chain[0], "source", None)
+        return bool(getattr(source, "batched", False))
+
+    @functools.cached_property
+    def _functions(self) -> dict[st.Stage, Function]:
+        """The traced function of each stage; a stage is traced once, when it is added or first needed."""
+        if self._parent is None:
+            return {}
+        if not isinstance(self._stage, st.Map):
+            return self._parent._functions
+        from tfjax.graph.functions import trace
+
+        return {**self._parent._functions, self._stage: trace(self._stage, self._parent._element)}
+
+    @functools.cached_property
+    def _element(self) -> Element:
+        """One example after this stage."""
+        from tfjax.graph.element import Element
+
+        if isinstance(self._stage, st.Origin):
+            return Element(tuple(self._stage.source.spec), self._stage.structure)
+        if self._parent is None:
+            raise TypeError(f"a pipeline starts with a source, not with {self._stage.describe()}")
+        if isinstance(self._stage, st.Map) and not isinstance(self._stage, st.Filter):
+            return self._functions[self._stage].element
+        if isinstance(self._stage, st.KeepOnHost):
+            return self._parent._element.keep_on_host(self._stage.keys)
+        return self._parent._element
+
+    @functools.cached_property
+    def _plan(self) -> Plan:
+        from tfjax.graph.make import make_plan
+
+        return make_plan(self._chain, self._functions)
+
+    @functools.cached_property
+    def _target(self) -> Any:
+        from tfjax.placement.target import target
+
+        place = next((s for s in self._chain if isinstance(s, st.Place)), None)
+        return place.where if place else target()
+
+    @property
+    def _prefetch(self) -> int:
+        return next((s.prefetch for s in self._chain if isinstance(s, st.Place)), DEFAULT_PREFETCH)
+
+    @property
+    def _device_functions(self) -> list[Callable[[Any], Any]]:
+        return [s.fn for s in self._chain if isinstance(s, st.DeviceMap)]
+
+    @functools.cached_property
+    def _delivery(self) -> Any:
+        from tfjax.delivery import delivery_of
+
+        return delivery_of(self._plan, self._target, self._device_functions)
+
+    @functools.cached_property
+    def _parts(self) -> dict[str, Any]:
+        """What identifies the pipeline, part by part."""
+        from tfjax.graph.identity import parts
+
+        return parts(self._chain, self._plan)
+
+    @functools.cached_property
+    def _probe(self) -> str:
+        """A digest of the first example."""
+        from tfjax.graph.identity import probe
+
+        return probe(self._plan)
+
+    @property
+    def _is_random(self) -> bool:
+        return any(isinstance(s, st.Shuffle | st.RandomMap) for s in self._chain)
+
+    def _traced(self) -> Self:
+        """Trace the function now, so that what is wrong with it is said where it was written."""
+        self._functions  # noqa: B018
+        return self
+
+    def _require_keys(self, stage: str, keys: tuple[str, ...]) -> None:
+        require_keys(stage, keys)
+        self._element.require_keys(stage, keys)
+
+    def _require_indexed(self, stage: str, fix: str) -> None:
+        source = getattr(self._chain[0], "source", None)
+        if not hasattr(source, "fetch"):
+            raise ValueError(
+                f"{stage} needs rows that can be fetched by index, and a tf.data.Dataset streams: use {fix}"
+            )
+
+    def _with_records(self, **changes: Any) -> Self:
+        """The same chain over a source that reads its records in another way."""
+        from tfjax.sources.records import with_records
+
+        if self._parent is not None:
+            return self._parent._with_records(**changes)._append(self._stage)
+        origin = self._stage
+        if not isinstance(origin, st.Origin):
+            raise TypeError(f"a pipeline starts with a source, not with {origin.describe()}")
+        return type(self)(dataclasses.replace(origin, source=with_records(origin.source, **changes)))
+
+    def _first_from(self, step: int) -> Any:
+        """The element at a step of epoch 0, made on this thread."""
+        from tfjax.bridge.reader import read
+        from tfjax.graph.plan import Run
+
+        run = Run(start_epoch=0, start=step, stop=step + 1, epochs=1)
+        self._plan.check()
+        leaves = next(read(self._plan, run, self._delivery.converters), None)
+        if leaves is None:
+            raise IndexError(f"{self!r} yields nothing")
+        return self._delivery.deliver(leaves)

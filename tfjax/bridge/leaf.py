@@ -1,0 +1,65 @@
+"""The leaves of a batch in NumPy's terms, for those who place them and know nothing of TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tfjax._tensorflow import tf
+from tfjax.bridge.reader import Converter
+from tfjax.bridge.tensor import as_host, as_view, importer, narrows
+from tfjax.errors import SpecError
+from tfjax.graph.narrow import narrowed
+from tfjax.graph.plan import Plan
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One leaf of what is delivered.
+
+    Args:
+        path: its key path.
+        shape: with the batch dimension, None where that is open.
+        dtype: what it is delivered with; object for strings.
+        on_host: delivered as a NumPy array.
+        was: its dtype before narrowing, where that differs.
+    """
+
+    path: str
+    shape: tuple[int | None, ...]
+    dtype: Any
+    on_host: bool
+    was: str | None
+
+
+def leaves_of(plan: Plan) -> list[Leaf]:
+    """The leaves of a plan's batches; dimension 0 is None where the last batch of an epoch may be shorter.
+
+    Raises:
+        SpecError: a leaf whose rank is not known, or that is no array.
+    """
+    narrow = narrows()
+    rows = ((plan.batch_size if plan.tail == 0 else None),) if plan.is_batched else ()
+    leaves = []
+    for i, (path, spec) in enumerate(plan.element.leaves()):
+        if not isinstance(spec, tf.TensorSpec) or spec.shape.rank is None:
+            raise SpecError(f"{path} is {spec}, whose rank is not known: use tf.ensure_shape in map")
+        dtype = narrowed(plan.element, i, narrow=narrow)
+        was = None if dtype == spec.dtype else spec.dtype.name
+        native = np.dtype(object) if dtype == tf.string else np.dtype(dtype.as_numpy_dtype)
+        leaves.append(Leaf(path, (*rows, *spec.shape), native, plan.element.on_host(i), was))
+    return leaves
+
+
+def converters(leaves: Sequence[Leaf], *, share: bool) -> tuple[Converter, ...]:
+    """For each leaf, how it leaves TensorFlow.
+
+    Args:
+        leaves: what is delivered.
+        share: as a jax.Array of the first CPU device; otherwise as a NumPy view, which is then put elsewhere.
+    """
+    leave = importer() if share else as_view
+    return tuple(as_host if leaf.on_host else leave for leaf in leaves)

@@ -1,0 +1,137 @@
+"""From the leaves that leave the graph to the batch that the user gets: placed, in the user's structure, mapped."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from tfjax.bridge.leaf import Leaf, converters, leaves_of
+from tfjax.placement.target import Target
+from tfjax.spec import Structure
+
+DeviceFunction = Callable[[Any], Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Delivery:
+    """One element's way from the graph to the user.
+
+    Args:
+        structure: the user's structure.
+        converters: for each leaf, how it leaves TensorFlow.
+        shardings: for each leaf where it is put, None for what stays on the host; empty where all are shared.
+        functions: applied to the placed batch, in this order.
+    """
+
+    structure: Structure
+    converters: Sequence[Callable[[Any], Any]]
+    shardings: Sequence[Any]
+    functions: Sequence[DeviceFunction]
+
+    def deliver(self, leaves: list[Any]) -> Any:
+        """Put the leaves on their devices, rebuild the structure, apply the device functions."""
+        batch = self.structure.unflatten(self.place(leaves))
+        for fn in self.functions:
+            batch = fn(batch)
+        return batch
+
+    def place(self, leaves: list[Any]) -> list[Any]:
+        """Put the leaves on their devices, all in one call."""
+        moved = [i for i, s in enumerate(self.shardings) if s is not None]
+        if not moved:
+            return leaves
+        put = jax.device_put([leaves[i] for i in moved], [self.shardings[i] for i in moved])
+        out = list(leaves)
+        for i, array in zip(moved, put, strict=True):
+            out[i] = array
+        return out
+
+
+def delivery_of(plan: Any, target: Target, functions: Sequence[DeviceFunction]) -> Delivery:
+    """How the elements of a plan are delivered.
+
+    Where the only device is the CPU whose memory TensorFlow uses, leaves are shared through DLPack and nothing is put;
+    otherwise they are views, which `device_put` shares or copies, shard by shard.
+
+    Raises:
+        PlacementError: batches do not divide over the devices, or a spec is longer than a leaf's rank.
+    """
+    if plan.is_batched:
+        target.check_batch(plan.batch_size, plan.tail)
+    leaves, share = leaves_of(plan), target.is_host_memory
+    shardings = [None if leaf.on_host else _sharding(target, leaf) for leaf in leaves]
+    mapped = [without_host(jax.jit(fn), _host_keys(plan)) for fn in functions]
+    return Delivery(plan.element.structure, converters(leaves, share=share), () if share else shardings, mapped)
+
+
+def delivered_spec(plan: Any, target: Target | None, functions: Sequence[DeviceFunction]) -> Any:
+    """The pytree of `jax.ShapeDtypeStruct` that is delivered; no data is read.
+
+    Dimension 0 is None where the last batch of an epoch may be shorter. A leaf of strings, which JAX has no dtype for,
+    is a `HostSpec`.
+    """
+    leaves, host = leaves_of(plan), _host_keys(plan)
+
+    def batch(rows: int | None) -> Any:
+        spec = plan.element.structure.unflatten([_struct(target, leaf, rows) for leaf in leaves])
+        for fn in functions:
+            spec = without_host(functools.partial(jax.eval_shape, fn), host)(spec)
+        return spec
+
+    if not functions or not plan.is_batched or (plan.tail == 0 and plan.batch_size is not None):
+        return batch(None)
+    # jax.eval_shape takes no open dimension: what differs between two sizes of batch is open.
+    size = plan.batch_size or (target.batch_shards if target else 1)
+    return jax.tree.map(_open, batch(size), batch(2 * size))
+
+
+@dataclass(frozen=True)
+class HostSpec:
+    """Shape and dtype of a leaf of strings, which stays on the host."""
+
+    shape: tuple[int | None, ...]
+    dtype: Any
+
+
+def without_host(fn: DeviceFunction, host_keys: frozenset[str]) -> DeviceFunction:
+    """A device function that is not shown the keys kept on the host; they are added to what it returns."""
+    if not host_keys:
+        return fn
+
+    def shown(batch: dict[str, Any]) -> Any:
+        kept = {k: v for k, v in batch.items() if k in host_keys}
+        out = fn({k: v for k, v in batch.items() if k not in host_keys})
+        if not isinstance(out, dict):
+            raise TypeError(f"device_map returned a {type(out).__name__}: beside keys kept on the host, return a dict")
+        return {**out, **kept}
+
+    return shown
+
+
+def _host_keys(plan: Any) -> frozenset[str]:
+    return plan.element.host_keys  # type: ignore[no-any-return]
+
+
+def _sharding(target: Target, leaf: Leaf) -> Any:
+    return target.shardings([len(leaf.shape)], [leaf.path])[0]
+
+
+def _struct(target: Target | None, leaf: Leaf, rows: int | None) -> Any:
+    shape = tuple(rows if n is None and rows is not None else n for n in leaf.shape)
+    if leaf.dtype == np.dtype(object):
+        return HostSpec(shape, leaf.dtype)
+    sharding = None if target is None or leaf.on_host else _sharding(target, leaf)
+    return jax.ShapeDtypeStruct(shape, leaf.dtype, sharding=sharding)
+
+
+def _open(one: Any, two: Any) -> Any:
+    if isinstance(one, HostSpec):
+        return HostSpec((None, *one.shape[1:]), one.dtype) if one.shape != two.shape else one
+    if one.shape == two.shape:
+        return one
+    return jax.ShapeDtypeStruct((None, *one.shape[1:]), one.dtype, sharding=one.sharding)

@@ -1,0 +1,63 @@
+"""A pipeline's plan in words: its stages, the source, what was decided, and what each leaf becomes."""
+
+from __future__ import annotations
+
+from tfjax._tensorflow import tf
+from tfjax.graph.element import describe_spec
+from tfjax.graph.fold import Functions
+from tfjax.graph.indexed import IndexedPlan
+from tfjax.graph.narrow import narrowed
+from tfjax.graph.plan import Plan, origin_of
+from tfjax.graph.settings import graph_settings
+from tfjax.graph.stages import Chain, Map
+
+
+def explain(chain: Chain, plan: Plan, functions: Functions, *, narrow: bool) -> str:
+    """The plan as text, one fact a line."""
+    lines = [_kind(chain, plan), "stages:"]
+    lines += [f"  {stage.describe()}" for stage in chain]
+    lines += ["plan:", *(f"  {line}" for line in _decisions(chain, plan, functions))]
+    lines += ["leaves:", *(f"  {line}" for line in _leaves(plan, narrow=narrow))]
+    return "\n".join(lines)
+
+
+def _kind(chain: Chain, plan: Plan) -> str:
+    origin = origin_of(chain)
+    if plan.kind == "indexed":
+        return f"indexed: {origin.describe()} fetches any row, so order is exact and resuming costs nothing"
+    return f"streaming: {origin.describe()} can only be read from its beginning"
+
+
+def _decisions(chain: Chain, plan: Plan, functions: Functions) -> list[str]:
+    out = [*plan.notes]
+    if isinstance(plan, IndexedPlan):
+        out = [*plan.rows.describe(), *out, *_counts(plan)]
+    python = [f.name for s, f in functions.items() if isinstance(s, Map) and f.python]
+    if python:
+        out.append(f"Python in the graph: {', '.join(python)}; it holds the interpreter lock")
+    settings = graph_settings(chain)
+    calls = "AUTOTUNE" if settings.parallel_calls == tf.data.AUTOTUNE else settings.parallel_calls
+    ahead = "AUTOTUNE" if settings.prefetch_batches == tf.data.AUTOTUNE else settings.prefetch_batches
+    out.append(f"{calls} parallel calls, prefetch {ahead}, ram budget {settings.ram_budget_bytes / 2**20:.0f} MiB")
+    return out
+
+
+def _counts(plan: IndexedPlan) -> list[str]:
+    batches, rows = plan.batches, plan.rows.length
+    if batches.batch is None:
+        return [f"{batches.count} examples an epoch"]
+    out = f"{batches.count} batches an epoch from {rows} examples"
+    left = batches.left_out(rows)
+    tail = batches.tail(rows)
+    out += f", {left} left out (remainder='drop')" if left else ""
+    return [out + (f", the last batch has {tail}" if tail else "")]
+
+
+def _leaves(plan: Plan, *, narrow: bool) -> list[str]:
+    out = []
+    for i, (path, spec) in enumerate(plan.element.leaves()):
+        dtype = narrowed(plan.element, i, narrow=narrow) if isinstance(spec, tf.TensorSpec) else None
+        became = f", narrowed to {dtype.name} and checked" if dtype is not None and dtype != spec.dtype else ""
+        host = ", kept on the host" if plan.element.on_host(i) else ""
+        out.append(f"{path}: {describe_spec(spec)}{became}{host}")
+    return out

@@ -1,0 +1,165 @@
+"""Stages before `batch`, folded into rows that can be fetched by position."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tfjax._tensorflow import tf
+from tfjax.graph.element import Element, size_bytes
+from tfjax.graph.functions import Function
+from tfjax.graph.memory import memory_cache
+from tfjax.graph.normal import deterministic, shuffle_last, without_caches
+from tfjax.graph.order import Chosen, Permutation, Transform, Window, split_rows
+from tfjax.graph.rows import Cached, Mapped, Ordered, Rows, SourceRows
+from tfjax.graph.stages import (
+    ORDER_STAGES,
+    Batch,
+    Cache,
+    Chain,
+    Filter,
+    KeepOnHost,
+    Map,
+    Origin,
+    Seed,
+    Shuffle,
+    Skip,
+    Split,
+    Stage,
+    Take,
+)
+
+AUTO_CACHE_BYTES = 250 * 2**20
+_FILTER_BATCH = 1024
+Functions = Mapping[Stage, Function]
+_kept: weakref.WeakKeyDictionary[Stage, np.ndarray] = weakref.WeakKeyDictionary()
+
+
+@dataclass(eq=False)
+class Folded:
+    """Rows, the element that they hold, and what was decided on the way."""
+
+    rows: Rows
+    element: Element
+    notes: list[str] = field(default_factory=list)
+
+
+def pipeline_seed(chain: Chain) -> int:
+    """The seed of the random ops."""
+    return next((s.n for s in reversed(chain) if isinstance(s, Seed)), 0)
+
+
+def fold(chain: Chain, functions: Functions, *, caches: bool = True) -> Folded:
+    """Fold the stages before `batch` of an indexed pipeline.
+
+    Functions wait until the end, or until a cache: order stages only renumber rows, so all functions between two
+    caches become one loop.
+    """
+    stop = next((i for i, s in enumerate(chain) if isinstance(s, Batch)), len(chain))
+    chain = shuffle_last(chain[:stop] if caches else without_caches(chain[:stop]))
+    return _Folding(chain, functions).folded()
+
+
+class _Folding:
+    """One walk over a chain."""
+
+    def __init__(self, chain: Chain, functions: Functions) -> None:
+        self.chain, self.functions = chain, functions
+        self.pending: list[Function] = []
+        self.notes: list[str] = []
+        origin = chain[0]
+        if not isinstance(origin, Origin):
+            raise TypeError(f"a pipeline starts with a source, not with {origin.describe()}")
+        self.element = Element(origin.source.spec, origin.structure)
+        self.rows: Rows = SourceRows(origin.source, self.element)
+
+    def folded(self) -> Folded:
+        auto_at = self._automatic_cache()
+        if auto_at == 0:
+            self._cache(self.chain[0], automatic=True)
+        for at, stage in enumerate(self.chain[1:], 1):
+            self._add(stage)
+            if at == auto_at:
+                self._cache(stage, automatic=True)
+        return Folded(self._mapped(), self.element, self.notes)
+
+    def _add(self, stage: Stage) -> None:
+        if isinstance(stage, Filter):
+            self.rows = Ordered(self.rows, Chosen(kept_rows(stage, self._mapped(), self.functions[stage])))
+        elif isinstance(stage, Map):
+            self.pending.append(self.functions[stage])
+            self.element = self.pending[-1].element
+        elif isinstance(stage, KeepOnHost):
+            self.element = self.element.keep_on_host(stage.keys)
+        elif isinstance(stage, ORDER_STAGES):
+            self.rows = Ordered(self.rows, _transform(stage, self.rows))
+        elif isinstance(stage, Cache):
+            self._cache(stage, automatic=False)
+
+    def _mapped(self) -> Rows:
+        if not self.pending:
+            return self.rows
+        return Mapped(self.rows, self.pending, pipeline_seed(self.chain))
+
+    def _cache(self, owner: Stage, *, automatic: bool) -> None:
+        rows = self._mapped()
+        title = f"automatic cache after {owner.describe()}" if automatic else owner.describe()
+        self.rows, self.pending = Cached(rows, memory_cache(owner, rows.length, rows.element, title)), []
+
+    def _automatic_cache(self) -> int | None:
+        """After which stage the automatic cache stands: the last deterministic one whose rows fit."""
+        origin = self.chain[0]
+        if not (isinstance(origin, Origin) and origin.auto_cache) or any(isinstance(s, Cache) for s in self.chain):
+            return None
+        best, element = None, self.element
+        prefix = deterministic(self.chain)
+        for at, stage in enumerate(prefix):
+            element = (
+                self.functions[stage].element if isinstance(stage, Map) and not isinstance(stage, Filter) else element
+            )
+            row = size_bytes(element)
+            if isinstance(stage, Origin | Map) and row is not None and row * self.rows.length <= AUTO_CACHE_BYTES:
+                best = at
+        if best is None:
+            self.notes.append(
+                f"no automatic cache: rows of {element.describe()} have no fixed size, or need over 250 MiB"
+            )
+        return best
+
+
+def _transform(stage: Stage, rows: Rows) -> Transform:
+    length = rows.length
+    if isinstance(stage, Take):
+        return Window(0, min(stage.n, length))
+    if isinstance(stage, Skip):
+        return Window(min(stage.n, length), max(length - stage.n, 0))
+    if isinstance(stage, Shuffle):
+        return Permutation(stage.seed, length)
+    if isinstance(stage, Split):
+        names, fractions = zip(*stage.fractions, strict=True)
+        index = rows.index(tf.constant(0, tf.int64), tf.range(length, dtype=tf.int64)).numpy()
+        return Chosen(split_rows(index, fractions, names.index(stage.part), stage.seed))
+    raise TypeError(f"{stage.describe()} is no order stage")
+
+
+def kept_rows(stage: Filter, rows: Rows, predicate: Function) -> np.ndarray:
+    """The rows whose elements the predicate keeps, int64; worked out once for each stage.
+
+    Only what the predicate reads is computed: the rest of the graph has no consumer and is pruned.
+    """
+    if stage not in _kept:
+        asked = Mapped(rows, [predicate], 0)
+
+        def step(start: tf.Tensor) -> tf.Tensor:
+            positions = tf.range(start, tf.minimum(start + _FILTER_BATCH, rows.length), dtype=tf.int64)
+            keep = asked.fetch(tf.constant(0, tf.int64), positions).leaves[0]
+            return tf.boolean_mask(positions, keep)
+
+        step = tf.autograph.experimental.do_not_convert(step)
+        starts = tf.data.Dataset.range(0, rows.length, _FILTER_BATCH)
+        parts = [p.numpy() for p in starts.map(step, num_parallel_calls=tf.data.AUTOTUNE)]
+        _kept[stage] = np.concatenate(parts) if parts else np.zeros(0, np.int64)
+    return _kept[stage]

@@ -1,0 +1,171 @@
+"""A user's function of one example, traced once: its spec as tf.data would infer it, and what it may not contain."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tfjax._tensorflow import tf
+from tfjax.graph.element import Element, describe_spec
+from tfjax.graph.stages import Filter, Map, RandomMap
+from tfjax.spec import Structure
+
+_RANDOM_OPS = frozenset(
+    """RandomUniform RandomUniformInt RandomStandardNormal TruncatedNormal ParameterizedTruncatedNormal RandomGamma
+    RandomPoisson RandomPoissonV2 RandomShuffle Multinomial RngReadAndSkip RngSkip StatefulUniform StatefulUniformInt
+    StatefulUniformFullInt StatefulStandardNormal StatefulStandardNormalV2 StatefulTruncatedNormal
+    StatefulRandomBinomial RandomCrop SampleDistortedBoundingBox SampleDistortedBoundingBoxV2
+    FixedUnigramCandidateSampler LogUniformCandidateSampler UniformCandidateSampler LearnedUnigramCandidateSampler
+    AllCandidateSampler RandomDataset RandomDatasetV2 AnonymousSeedGenerator AnonymousRandomSeedGenerator""".split()
+)
+_WRITES = (
+    "Assign",
+    "Scatter",
+    "ResourceApply",
+    "ResourceSparseApply",
+    "LookupTableInsert",
+    "LookupTableRemove",
+)
+_RESOURCE_SCATTER = "ResourceScatter"
+PYTHON_OPS = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})
+SEED_SPEC = tf.TensorSpec((2,), tf.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Function:
+    """A stage's function over flat leaves; a random one takes a seed as its last argument."""
+
+    name: str
+    concrete: Any
+    arity: int
+    element: Element
+    random: bool
+    decodes: bool
+    python: bool
+    has_composites: bool
+    reads: frozenset[int]
+
+    def __call__(self, leaves: Sequence[tf.Tensor], seed: tf.Tensor | None = None) -> list[tf.Tensor]:
+        """Apply it to the leaves of one example."""
+        arguments = [*leaves, seed] if self.random else list(leaves)
+        return list(self.concrete(*arguments))
+
+    def passes_through(self) -> dict[int, int]:
+        """Output leaf to input leaf, where the function hands a leaf on as it came."""
+        if len(self.concrete.outputs) != len(self.element.specs) or self.has_composites:
+            return {}  # ragged leaves are several tensors each
+        inputs = {id(t): i for i, t in enumerate(self.concrete.graph.inputs[: self.arity])}
+        found = {}
+        for out, tensor in enumerate(self.concrete.outputs):
+            source = tensor
+            while source.op.type == "Identity":
+                source = source.op.inputs[0]
+            if id(source) in inputs:
+                found[out] = inputs[id(source)]
+        return found
+
+
+def trace(stage: Map, element: Element) -> Function:
+    """Trace a stage's function on symbolic leaves of `element`.
+
+    Raises:
+        TypeError: the function calls JAX, or returns something that is no tensor.
+        ValueError: it holds a stateful random op, or an op that writes a variable or table.
+    """
+    structures: list[Structure] = []
+    fn = tf.__internal__.autograph.tf_convert(stage.fn, tf.__internal__.autograph.control_status_ctx())
+
+    def flat(*leaves: tf.Tensor) -> list[tf.Tensor]:
+        count = len(element.specs)
+        example = element.structure.unflatten(leaves[:count])
+        out, structure = element.structure.flatten(_call(stage, fn, (example, *leaves[count:])))
+        structures.append(structure)
+        return [_to_tensor(stage, leaf, path) for leaf, path in zip(out, structure.paths, strict=True)]
+
+    specs = [*element.specs, SEED_SPEC] if isinstance(stage, RandomMap) else list(element.specs)
+    concrete = tf.function(flat, autograph=False).get_concrete_function(*specs)
+    operations = list(_operations(concrete.graph))
+    _refuse_state(stage, operations)
+    out_specs = tuple(tf.type_spec_from_value(t) for t in concrete.structured_outputs)
+    out = Element(out_specs, structures[-1], element.host_keys & set(filter(None, structures[-1].keys)))
+    if isinstance(stage, Filter):
+        _require_boolean(stage, out)
+    composites = not all(isinstance(s, tf.TensorSpec) for s in element.specs)
+    inputs = concrete.graph.inputs[: len(element.specs)]
+    reads = frozenset(i for i, t in enumerate(inputs) if composites or _is_read(t))
+    return Function(
+        name=stage.describe(),
+        concrete=concrete,
+        arity=len(element.specs),
+        element=out,
+        random=isinstance(stage, RandomMap),
+        decodes=stage.decodes,
+        python=any(op.type in PYTHON_OPS for op in operations),
+        has_composites=composites,
+        reads=reads,
+    )
+
+
+def _is_read(tensor: tf.Tensor) -> bool:
+    """Whether an op computes with it; an Identity that ends there only hands it on."""
+    return any(op.type != "Identity" or op.outputs[0].consumers() for op in tensor.consumers())
+
+
+def _call(stage: Map, fn: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    try:
+        return fn(*arguments)
+    except Exception as error:
+        modules = {f.f_globals.get("__name__", "").split(".")[0] for f, _ in traceback.walk_tb(error.__traceback__)}
+        if modules & {"jax", "jaxlib"}:
+            raise TypeError(
+                f"{stage.describe()} calls JAX on a symbolic tensor: graph functions use TensorFlow ops; "
+                "put JAX functions of a batch into device_map"
+            ) from error
+        if isinstance(error, KeyError) and error.args and isinstance(arguments[0], dict):
+            keys = ", ".join(map(repr, arguments[0]))
+            raise KeyError(f"{stage.describe()}: no key {error.args[0]!r}; the keys are {keys}") from error
+        raise
+
+
+def _to_tensor(stage: Map, leaf: Any, path: str) -> Any:
+    if isinstance(leaf, tf.RaggedTensor | tf.SparseTensor | tf.data.Dataset):
+        return leaf  # a later function may make it dense; `batch` refuses what is left
+    try:
+        return tf.convert_to_tensor(leaf)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"{stage.describe()} returns {type(leaf).__name__} at {path}, which is no tensor: return a structure of "
+            "tensors, numbers or strings"
+        ) from error
+
+
+def _operations(graph: Any) -> Iterable[Any]:
+    """Every op of a traced graph and of the functions that it calls."""
+    yield from graph.get_operations()
+    for function in graph._functions.values():  # the only list of a FuncGraph's library
+        inner = getattr(function, "graph", None)
+        yield from inner.get_operations() if inner is not None else ()
+
+
+def _refuse_state(stage: Map, operations: list[Any]) -> None:
+    for op in operations:
+        if op.type in _RANDOM_OPS:
+            raise ValueError(
+                f"{stage.describe()} holds the stateful random op {op.type} ({op.name}), which cannot be repeated or "
+                "resumed: use random_map(fn) with fn(example, seed) and tf.random.stateless_*"
+            )
+        writes = op.type.startswith(_WRITES) and any(t.dtype == tf.resource for t in op.inputs)
+        if writes or op.type.startswith(_RESOURCE_SCATTER):
+            raise ValueError(
+                f"{stage.describe()} holds {op.type} ({op.name}), which writes a variable or table: a graph that is "
+                "run in parallel and resumed may only read; compute the value before, or in the train step"
+            )
+
+
+def _require_boolean(stage: Map, out: Element) -> None:
+    spec = out.specs[0] if len(out.specs) == 1 else None
+    if not (isinstance(spec, tf.TensorSpec) and spec.dtype == tf.bool and spec.shape.rank == 0):
+        shown = ", ".join(describe_spec(s) for s in out.specs)
+        raise TypeError(f"{stage.describe()} returns {shown}: a predicate returns one boolean scalar")

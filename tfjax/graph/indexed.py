@@ -1,0 +1,124 @@
+"""The graph of an indexed pipeline: `Dataset.range` over the global steps of a whole run, one function a step.
+
+Epoch, seeds and rows are worked out inside, so that resuming starts the range elsewhere and costs nothing, and no
+iterator is made between two epochs.
+"""
+
+from __future__ import annotations
+
+from tfjax._tensorflow import tf
+from tfjax.errors import CorruptDataError, TfjaxError
+from tfjax.graph.batches import Batches, delivered
+from tfjax.graph.fold import Functions, fold
+from tfjax.graph.narrow import narrow_leaves, narrowing_error
+from tfjax.graph.plan import Run, origin_of
+from tfjax.graph.rows import Failure
+from tfjax.graph.settings import graph_settings
+from tfjax.graph.stages import Chain
+
+
+class IndexedPlan:
+    """A plan whose every row can be fetched by index."""
+
+    kind = "indexed"
+
+    def __init__(self, chain: Chain, functions: Functions) -> None:
+        """Fold the chain, and count its batches.
+
+        Raises:
+            SpecError: a leaf cannot be batched or delivered.
+            ValueError: no batch would be left.
+        """
+        self._chain, self._functions = chain, functions
+        self._settings = graph_settings(chain)
+        folded = fold(chain, functions, caches=self._settings.caches)
+        self.rows, self.notes = folded.rows, folded.notes
+        self.batches = Batches.of(chain, self.rows.length)
+        if self.is_batched:
+            folded.element.require_static()
+        self.element = delivered(folded.element, self.batches.batch)
+
+    @property
+    def is_batched(self) -> bool:
+        """See `Plan`."""
+        return self.batches.batch is not None
+
+    @property
+    def batch_size(self) -> int | None:
+        """See `Plan`."""
+        return self.batches.size if self.is_batched else None
+
+    @property
+    def tail(self) -> int | None:
+        """See `Plan`."""
+        return self.batches.tail(self.rows.length)
+
+    @property
+    def steps_per_epoch(self) -> int | None:
+        """See `Plan`."""
+        return self.batches.count
+
+    def check(self) -> None:
+        """See `Plan`."""
+        origin_of(self._chain).source.check()
+
+    def dataset(self, run: Run, *, narrow: bool) -> tf.data.Dataset:
+        """See `Plan`."""
+        self.element.require_deliverable()
+
+        def step(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            return tuple(narrow_leaves(self.element, self._batch(run.start_epoch, number), narrow=narrow))
+
+        step = tf.autograph.experimental.do_not_convert(step)
+        steps = tf.data.Dataset.range(run.start, run.end)
+        return self._settings.apply(steps.map(step, num_parallel_calls=self._settings.parallel_calls))
+
+    def where(self, start_epoch: int, number: int | tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """The epoch of a global step, the positions of its rows, and which of them are real."""
+        size, count, length = self.batches.size, self.batches.count, self.rows.length
+        number = tf.convert_to_tensor(number, tf.int64)
+        begin = (number % count + self.batches.first) * size
+        end = tf.minimum(begin + size, length) if self.tail else begin + size
+        positions = tf.range(begin, end)
+        if not self.tail:
+            positions = tf.ensure_shape(positions, (size,))
+        real = positions < length
+        if self.batches.remainder == "pad":
+            positions = tf.minimum(positions, length - 1)
+        return start_epoch + number // count, positions, real
+
+    def _batch(self, start_epoch: int, number: tf.Tensor) -> list[tf.Tensor]:
+        epoch, positions, real = self.where(start_epoch, number)
+        got = self.rows.fetch(epoch, positions)
+        leaves = list(got.leaves)
+        with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(got.ok), ["unreadable example"])]):
+            leaves[:1] = [tf.identity(leaf) for leaf in leaves[:1]]
+        if not self.is_batched:
+            return [tf.squeeze(leaf, 0) if isinstance(leaf, tf.Tensor) else leaf[0] for leaf in leaves]
+        if self.batches.remainder == "pad":
+            leaves.insert(self.element.structure.paths.index("['mask']"), real)
+        size = None if self.tail else self.batches.size
+        return [tf.ensure_shape(x, (size, *s.shape)) for x, s in zip(leaves, self.element.specs, strict=True)]
+
+    def diagnose(self, run: Run, step: int, error: Exception) -> Exception:
+        """See `Plan`: the batch is computed again, one example and one stage at a time."""
+        unfit = narrowing_error(self.element, error)
+        if unfit is not None:
+            return unfit
+        epoch, positions, _ = self.where(run.start_epoch, step)
+        for position in tf.unstack(positions[:, None]):
+            failure = self.rows.diagnose(epoch, position)
+            if failure is not None:
+                return self._failed(int(self.rows.index(epoch, position)), failure)
+        return TfjaxError(f"step {step} failed, and did not when its examples were computed one by one: {error}")
+
+    def _failed(self, index: int, failure: Failure) -> Exception:
+        place = origin_of(self._chain).source.locate(index)
+        what = "the stored record is damaged" if failure.error is None else _first_line(failure.error)
+        kind = CorruptDataError if failure.stored else TfjaxError
+        return kind(f"{failure.stage} failed on example {index}{f' ({place})' if place else ''}: {what}")
+
+
+def _first_line(error: Exception) -> str:
+    text = error.message if isinstance(error, tf.errors.OpError) else str(error)
+    return text.removeprefix("{{function_node ").split(" [Op:")[0].strip() or type(error).__name__

@@ -1,0 +1,75 @@
+"""A chain to a tf.data graph over the global steps of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from tfjax._tensorflow import tf
+from tfjax.graph.element import Element
+from tfjax.graph.stages import Chain, Origin
+
+_FOREVER = 2**62
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """The global steps that one iterator delivers, counted from the start of epoch `start_epoch`."""
+
+    start_epoch: int
+    start: int
+    stop: int | None
+    epochs: int | None = None
+
+    @property
+    def end(self) -> int:
+        """`stop`, or a step that is never reached."""
+        return _FOREVER if self.stop is None else self.stop
+
+
+class Plan(Protocol):
+    """What planning gives, for indexed and for streaming pipelines."""
+
+    element: Element
+    kind: str
+    notes: list[str]
+
+    @property
+    def batch_size(self) -> int | None:
+        """Rows of a delivered batch; None where elements are not batched, or batches are of unknown size."""
+        ...
+
+    @property
+    def is_batched(self) -> bool:
+        """Whether elements have a leading batch dimension."""
+        ...
+
+    @property
+    def tail(self) -> int | None:
+        """Rows of the last batch of an epoch where it is shorter: 0 if none is, None if that is not known."""
+        ...
+
+    @property
+    def steps_per_epoch(self) -> int | None:
+        """Elements that one epoch delivers; None where that is not known."""
+        ...
+
+    def dataset(self, run: Run, *, narrow: bool) -> tf.data.Dataset:
+        """Flat tuples of leaves, one a step."""
+        ...
+
+    def diagnose(self, run: Run, step: int, error: Exception) -> Exception:
+        """Which stage and which example made a step fail."""
+        ...
+
+    def check(self) -> None:
+        """Raise CorruptDataError where stored data changed since it was planned."""
+        ...
+
+
+def origin_of(chain: Chain) -> Origin:
+    """The source stage of a chain."""
+    origin = chain[0]
+    if not isinstance(origin, Origin):
+        raise TypeError(f"a pipeline starts with a source, not with {origin.describe()}")
+    return origin

@@ -1,0 +1,139 @@
+"""The iterator over a run: batches on their devices, counted as they are delivered."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tfjax.bridge.reader import read
+from tfjax.delivery import Delivery
+from tfjax.graph.plan import Plan, Run
+from tfjax.placement.prefetch import Prefetcher
+from tfjax.placement.release import release
+from tfjax.state import State
+
+
+@dataclass(frozen=True)
+class Stats:
+    """What an iterator has done so far.
+
+    Args:
+        batches: batches delivered.
+        wait_s: seconds that `next` waited for data.
+        elapsed_s: seconds since the iterator was made.
+    """
+
+    batches: int
+    wait_s: float
+    elapsed_s: float
+
+    @property
+    def wait_share(self) -> float:
+        """The share of the elapsed time spent waiting for data, 0 to 1."""
+        return self.wait_s / self.elapsed_s if self.elapsed_s else 0.0
+
+
+class BatchIterator(Iterator[Any]):
+    """Batches of one run; also a context manager, which closes it.
+
+    Example:
+        >>> import numpy as np, tfjax
+        >>> pipe = tfjax.from_arrays({"x": np.arange(6, dtype=np.int32)}).batch(2)
+        >>> with pipe.iterate(epochs=2) as batches:
+        ...     first = next(batches)
+        ...     batches.step, batches.epoch
+        (1, 0)
+    """
+
+    def __init__(
+        self, plan: Plan, delivery: Delivery, run: Run, make_state: Callable[[int], State], *, prefetch: int
+    ) -> None:
+        """Start a run.
+
+        Args:
+            plan: the graph.
+            delivery: what becomes of each element.
+            run: the steps to deliver.
+            make_state: the state at a step.
+            prefetch: batches held ready on a thread; 0: none, each is made when it is asked for.
+        """
+        plan.check()
+        self._plan, self._run, self._make_state = plan, run, make_state
+        self._begin, self._delivered = time.perf_counter(), 0
+        self._wait_s, self._closed, self._failed = 0.0, False, False
+
+        def open_items() -> Iterator[Any]:
+            return _items(plan, delivery, run)
+
+        self._items: Iterator[Any] = Prefetcher(open_items, size=prefetch) if prefetch else open_items()
+
+    def __next__(self) -> Any:
+        """The next batch.
+
+        Raises:
+            StopIteration: the run has ended.
+            ValueError: the iterator was closed.
+        """
+        if self._closed:
+            raise ValueError("this iterator is closed: make another one with pipe.iterate(state=...)")
+        if isinstance(self._items, Prefetcher):
+            batch = next(self._items)
+        else:
+            began = time.perf_counter()
+            batch = next(self._items)
+            self._wait_s += time.perf_counter() - began
+        self._delivered += 1
+        return batch
+
+    @property
+    def step(self) -> int:
+        """Batches delivered since the start of the run's first epoch, the resumed ones included."""
+        return self._run.start + self._delivered
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the next batch; at the end of a run, the epoch after the last.
+
+        Raises:
+            TypeError: the pipeline streams, and how long an epoch is is not known.
+        """
+        steps = self._plan.steps_per_epoch
+        if not steps:
+            raise TypeError("how many steps an epoch has is not known for this streaming pipeline: count steps")
+        return self._run.start_epoch + self.step // steps
+
+    @property
+    def state(self) -> State:
+        """The position after the last delivered batch; what was prefetched beyond it does not count."""
+        return self._make_state(self.step)
+
+    @property
+    def stats(self) -> Stats:
+        """Batches, and seconds spent waiting for them."""
+        wait = self._items.wait_s if isinstance(self._items, Prefetcher) else self._wait_s
+        return Stats(self._delivered, wait, time.perf_counter() - self._begin)
+
+    def close(self) -> None:
+        """Stop and release everything; a second call does nothing."""
+        if not self._closed:
+            self._closed = True
+            if isinstance(self._items, Prefetcher):
+                self._items.close()
+            else:
+                release(self, "_items")
+
+    def __enter__(self) -> BatchIterator:
+        """Itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()
+
+
+def _items(plan: Plan, delivery: Delivery, run: Run) -> Iterator[Any]:
+    """Delivered batches; on the prefetching thread, which therefore also releases the graph's iterator."""
+    for leaves in read(plan, run, delivery.converters):
+        yield delivery.deliver(leaves)

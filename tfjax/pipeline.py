@@ -1,0 +1,228 @@
+"""A pipeline is a value: an immutable chain of stages. Planning is a function; only iterating has an effect.
+
+>>> import numpy as np, tfjax
+>>> pipe = tfjax.from_arrays({"x": np.arange(10, dtype=np.int32)}).shuffle(seed=0).batch(4)
+>>> len(pipe), [batch["x"].shape for batch in pipe]
+(2, [(4,), (4,)])
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from tfjax._building import Building
+from tfjax.graph import stages as st
+
+if TYPE_CHECKING:
+    from tfjax._tensorflow import tf
+    from tfjax.iterator import BatchIterator
+    from tfjax.report import CopyReport
+    from tfjax.state import State
+
+
+class Pipeline(Building):
+    """A chain of stages from a source to batches; every method returns a new Pipeline.
+
+    Make one with `tfjax.load`, `from_arrays`, `from_examples`, `from_records` or `from_tf`.
+    """
+
+    _iterated = 0
+
+    @property
+    def spec(self) -> Any:
+        """The pytree of `jax.ShapeDtypeStruct` that iterating yields, with shardings after `place`; reads no data.
+
+        Dimension 0 is None where the last batch of an epoch is shorter.
+
+        Example:
+            >>> import numpy as np, tfjax
+            >>> tfjax.from_arrays({"x": np.zeros((5, 3), np.float32)}).batch(2).spec
+            {'x': ShapeDtypeStruct(shape=(None, 3), dtype=float32)}
+        """
+        from tfjax.delivery import delivered_spec
+
+        placed = any(isinstance(s, st.Place) for s in self._chain)
+        return delivered_spec(self._plan, self._target if placed else None, self._device_functions)
+
+    @property
+    def info(self) -> Any:
+        """What the source says of itself: for TFDS the `DatasetInfo`; None where there is nothing.
+
+        Example:
+            >>> import numpy as np, tfjax
+            >>> tfjax.from_arrays(np.arange(3)).info is None
+            True
+        """
+        origin = self._chain[0]
+        return origin.info if isinstance(origin, st.Origin) else None
+
+    def __len__(self) -> int:
+        """What one epoch yields: examples, or batches after `batch`.
+
+        Raises:
+            TypeError: it is not known.
+        """
+        steps = self._plan.steps_per_epoch
+        if steps is None:
+            raise TypeError(
+                "how long an epoch of this streaming pipeline is is not known: use dataset.apply("
+                "tf.data.experimental.assert_cardinality(n)) before from_tf"
+            )
+        return steps
+
+    def __bool__(self) -> bool:
+        """A pipeline is true whatever its length."""
+        return True
+
+    def __getitem__(self, i: int) -> Any:
+        """One example, before `batch`: the i-th of epoch 0.
+
+        Raises:
+            TypeError: the pipeline is batched or streams, or i is no int.
+            IndexError: there is no such example.
+        """
+        if not isinstance(i, int) or isinstance(i, bool):
+            raise TypeError(f"pipe[{i!r}]: the index of an example is an int")
+        if self._plan.is_batched or self._plan.kind != "indexed":
+            raise TypeError("pipe[i] is one example of an indexed pipeline before batch: use peek() for a batch")
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"pipe[{i}]: there are {len(self)} examples")
+        return self._first_from(i % len(self))
+
+    def iterate(
+        self,
+        epochs: int | None = None,
+        *,
+        steps: int | None = None,
+        forever: bool = False,
+        start_epoch: int | None = None,
+        state: State | str | None = None,
+        values: Mapping[str, float] | None = None,
+    ) -> BatchIterator:
+        """Start a run: an iterator over its batches, and a context manager that closes it.
+
+        Args:
+            epochs: total epochs of the run; 1 where no total is given.
+            steps: total batches of the run.
+            forever: no end.
+            start_epoch: the first epoch, 0 where it is not given; epochs differ in order and random ops.
+            state: where to resume, a `State` or its JSON. It combines with a total, which counts from the start of
+                the run; alone it means to the end of the epoch that it stands in (of the next one at a boundary).
+            values: named numbers for ops that use them.
+
+        Returns:
+            An iterator with `state`, `step`, `epoch`, `stats` and `close()`. Two calls give the same batches.
+
+        Raises:
+            StateMismatchError: the state belongs to another pipeline; the message names the parts that differ.
+            ValueError: two totals, a total below 1, `start_epoch` beside `state`, or a value that no op uses.
+            SpecError: a leaf that is no array and is not kept on the host.
+
+        Example:
+            >>> import numpy as np, tfjax
+            >>> pipe = tfjax.from_arrays({"x": np.arange(6)}).shuffle(seed=0).batch(2)
+            >>> with pipe.iterate(epochs=2) as batches:
+            ...     skipped, state = [next(batches) for _ in range(4)], batches.state
+            ...     rest = [b["x"].tolist() for b in batches]
+            >>> rest == [b["x"].tolist() for b in pipe.iterate(epochs=2, state=state.to_json())]
+            True
+        """
+        from tfjax.start import start
+
+        return start(
+            self,
+            epochs=epochs,
+            steps=steps,
+            forever=forever,
+            start_epoch=start_epoch,
+            state=state,
+            values=values,
+        )
+
+    def __iter__(self) -> Iterator[Any]:
+        """One epoch, the first; warns once when it would repeat the order of a shuffled pipeline."""
+        if self._iterated == 1 and self._is_random:
+            warnings.warn(
+                "iterating again gives the batches of epoch 0 again: use pipe.iterate(epochs=10), or "
+                "iterate(start_epoch=e), for another order each epoch",
+                stacklevel=2,
+            )
+        self._iterated += 1
+        return self.iterate()
+
+    def peek(self) -> Any:
+        """The first batch of epoch 0, or the first example before `batch`.
+
+        Example:
+            >>> import numpy as np, tfjax
+            >>> tfjax.from_arrays({"x": np.arange(6)}).batch(2).peek()["x"].tolist()
+            [0, 1]
+        """
+        return self._first_from(0)
+
+    def to_tf(self, *, epochs: int = 1) -> tf.data.Dataset:
+        """The planned graph as a tf.data.Dataset of host batches in the user's structure, for this process.
+
+        Args:
+            epochs: how many epochs it holds.
+
+        Example:
+            >>> import numpy as np, tfjax
+            >>> tfjax.from_arrays({"x": np.arange(6)}).batch(2).to_tf().element_spec
+            {'x': TensorSpec(shape=(2,), dtype=tf.int64, name=None)}
+        """
+        from tfjax.start import to_tf
+
+        return to_tf(self, epochs)
+
+    def to_keras(
+        self, *, x: Any, y: Any = None, sample_weight: Any = None, start_epoch: int = 0, state: Any = None
+    ) -> Any:
+        """What Keras 3 on the JAX backend takes in `fit`, `evaluate`, `predict` and `validation_data`.
+
+        Args:
+            x: the key of the inputs, or a tuple or dict of keys.
+            y: the key of the targets; None for `predict`.
+            sample_weight: the key of the weights; the `mask` of remainder="pad" where there is one and none is given.
+            start_epoch: the epoch that the first one of `fit` takes its batches from.
+            state: resume there.
+
+        Raises:
+            KeyError: there is no such key.
+            ImportError: Keras is missing, or runs on another backend.
+        """
+        from tfjax.frameworks.keras import PipelineAdapter
+
+        return PipelineAdapter(self, x=x, y=y, sample_weight=sample_weight, start_epoch=start_epoch, state=state)
+
+    def explain(self) -> str:
+        """The plan in words: what it is made of, what was decided and why, and what each leaf becomes.
+
+        Example:
+            >>> import numpy as np, tfjax
+            >>> print(tfjax.from_arrays({"x": np.arange(5)}).batch(2).explain().splitlines()[0])
+            indexed: from_arrays(5 rows) fetches any row, so order is exact and resuming costs nothing
+        """
+        from tfjax.bridge.tensor import narrows
+        from tfjax.graph.explain import explain
+
+        return explain(self._chain, self._plan, self._functions, narrow=narrows())
+
+    def copy_report(self) -> CopyReport:
+        """What happened to the first batch on its way to the devices, leaf by leaf, read off its memory addresses.
+
+        Example:
+            >>> import numpy as np, tfjax
+            >>> report = tfjax.from_arrays({"x": np.zeros((4, 64), np.float32)}).batch(4).copy_report()
+            >>> print(report)
+            ['x']: float32[4,64], shared
+        """
+        from tfjax.report import copy_report
+
+        return copy_report(self._plan, self._delivery)
+
+    def __repr__(self) -> str:
+        """The chain."""
+        return f"Pipeline({' -> '.join(s.describe() for s in self._chain)})"

@@ -1,0 +1,1 @@
+"""From host pytrees to sharded jax.Arrays, prefetched. Never imports TensorFlow."""

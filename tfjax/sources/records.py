@@ -1,0 +1,296 @@
+"""Records of TFRecord files, fetched by index in one of three ways.
+
+- held: all records in one `tf.string` tensor, gathered in the graph without Python. Payload checksums are
+  checked once, as the tensor is filled.
+- mmap: memory-mapped files, read through `tfjax.sources.python.fetch_rows`; payload checksums on request.
+- graph: a pure-graph reader by byte offset; works on remote paths, checks payload checksums, is the slowest.
+
+A raw example is one scalar string, the serialized record; `ParsedRecords` parses a whole batch of them at
+once.
+
+    >>> import dataclasses, os, tempfile
+    >>> from tfjax._tensorflow import tf
+    >>> from tfjax.sources.records import Records, Slice
+    >>> path = os.path.join(tempfile.mkdtemp(), "letters.tfrecord")
+    >>> with tf.io.TFRecordWriter(path) as writer:
+    ...     for letter in "abcd":
+    ...         writer.write(letter.encode())
+    >>> records = Records([Slice(path, skip=1, take=2), Slice(path)])
+    >>> for how in ("held", "mmap", "graph"):
+    ...     raw = dataclasses.replace(records, how=how).fetch(tf.constant([5, 0, 1], tf.int64))
+    ...     raw.leaves[0].numpy().tolist()
+    [b'd', b'b', b'c']
+    [b'd', b'b', b'c']
+    [b'd', b'b', b'c']
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from tfjax._tensorflow import tf
+from tfjax.sources._record_files import RecordFiles, Slice
+from tfjax.sources.base import Raw, Source
+from tfjax.sources.index import HEADER_BYTES, is_remote
+from tfjax.sources.python import fetch_rows, register
+
+__all__ = ["How", "Opened", "ParsedRecords", "Records", "Slice", "choose_how", "with_records"]
+
+How = Literal["held", "mmap", "graph"]
+
+
+@dataclass(frozen=True, eq=False)
+class Records:
+    """A source over slices of TFRecord files, in the order given.
+
+    `dataclasses.replace` with another `how` or `verify_payload` shares the indexes, the maps and the held
+    tensor.
+
+    Attributes:
+        slices: which records of which files.
+        how: "held", "mmap" or "graph"; `choose_how` tells which fits.
+        verify_payload: check payload checksums on the mmap path too; the other two always do.
+        identity: names, sizes and counts; made of file names and record lengths where it is not given.
+
+    Raises:
+        FileNotFoundError: a file does not exist.
+        CorruptDataError: a file is damaged or truncated, or does not hold the records its slice names.
+        ValueError: `how` is none of the three, or is "mmap" for a remote path.
+    """
+
+    slices: Sequence[Slice]
+    how: How = "mmap"
+    verify_payload: bool = False
+    identity: dict[str, Any] = field(default_factory=dict)
+    _files: RecordFiles | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        """Index the files, unless this is a `dataclasses.replace` of a value that did."""
+        if self.how not in get_args(How):
+            raise ValueError(f"how={self.how!r}: records are fetched by one of {', '.join(get_args(How))}")
+        remote = next((s.path for s in self.slices if is_remote(s.path)), None)
+        if self.how == "mmap" and remote:
+            raise ValueError(f"how='mmap' cannot map the remote file {remote!r}: use how='held' or how='graph'")
+        if self._files is None or self._files.slices != tuple(self.slices):
+            object.__setattr__(self, "_files", RecordFiles(self.slices))
+        if not self.identity:
+            object.__setattr__(self, "identity", self.files.identity())
+        object.__setattr__(self, "_handle", register(self))
+
+    @property
+    def files(self) -> RecordFiles:
+        """The indexed files, shared by every `dataclasses.replace` of this value."""
+        if self._files is None:
+            raise RuntimeError("Records has no files before __post_init__")
+        return self._files
+
+    def __len__(self) -> int:
+        """How many records there are."""
+        return len(self.files)
+
+    @property
+    def spec(self) -> tuple[tf.TypeSpec, ...]:
+        """One scalar string, the serialized record."""
+        return (tf.TensorSpec((), tf.string),)
+
+    def fetch(self, indices: tf.Tensor) -> Raw:
+        """The records at `indices`, int64 (n,), as one string tensor (n,); call it in a graph or eagerly.
+
+        The held tensor is loaded at the first call, which may raise CorruptDataError naming path and byte
+        offset. On the mmap path with `verify_payload`, a record that fails its checksum is not ok, and its
+        row is empty. On the graph path it is a DataLossError when the graph runs.
+        """
+        if self.how == "held":
+            return _raw(tf.gather(self.files.held(), indices), indices)
+        if self.how == "graph":
+            return _raw(_read_in_graph(self.files, indices), indices)
+        rows, ok = fetch_rows(self._handle, indices, [tf.string])  # type: ignore[attr-defined]
+        rows.set_shape(indices.shape)
+        return Raw((rows,), ok)
+
+    def read(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Records as an object array of bytes (n,), and which are ok, bool (n,), outside any graph."""
+        return self.files.read(indices, self.verify_payload)
+
+    def describe(self) -> str:
+        """How records are fetched."""
+        size = f"{len(self)} records, {self.files.payload_bytes / 2**20:.1f} MiB"
+        checked = " with payload checksums" if self.verify_payload else ""
+        how = {
+            "held": "held in memory as one string tensor and gathered in the graph",
+            "mmap": f"memory-mapped, fetched by one Python call a batch{checked}",
+            "graph": "read by offset in the graph, one reader a record",
+        }
+        return f"{size}, {how[self.how]}"
+
+    def locate(self, index: int) -> str:
+        """The file and the byte offset of a record."""
+        path, offset = self.files.locate(index)
+        return f"{path!r} at byte {offset}"
+
+    def check(self) -> None:
+        """Raise CorruptDataError where a file's size or modification time is not what it was when indexed."""
+        self.files.check()
+
+
+def _raw(rows: tf.Tensor, indices: tf.Tensor) -> Raw:
+    return Raw((rows,), tf.ones_like(indices, tf.bool))
+
+
+def _read_in_graph(files: RecordFiles, indices: tf.Tensor) -> tf.Tensor:
+    """Each record by a reader of its own, opened at the record's first byte."""
+    paths, ends, offsets, lengths = files.tables()
+    where = tf.searchsorted(ends, indices, side="right")
+    at = [tf.gather(paths, where), tf.gather(offsets, indices) - HEADER_BYTES, tf.gather(lengths, indices)]
+    # 16 readers at a time hide the latency of a remote path; on a local one any number does.
+    return tf.map_fn(_read_one, at, fn_output_signature=tf.TensorSpec((), tf.string), parallel_iterations=16)
+
+
+def _read_one(at: Sequence[tf.Tensor]) -> tf.Tensor:
+    path, offset, length = at
+    return RecordFiles.reader(path, offset, buffer_bytes=length + 16).take(1).get_single_element()
+
+
+def choose_how(records: Records, memory_bytes: int) -> How:
+    """The fastest way to fetch that fits.
+
+    Args:
+        records: what is to be fetched.
+        memory_bytes: records of up to this many bytes together are held in memory.
+
+    Returns:
+        "held" where they fit, else "graph" where a path is remote, else "mmap".
+    """
+    if records.files.held_bytes <= memory_bytes:
+        return "held"
+    return "graph" if any(is_remote(s.path) for s in records.slices) else "mmap"
+
+
+@dataclass(frozen=True, eq=False)
+class ParsedRecords:
+    """A source whose raw examples are the features of records, parsed a batch at a time.
+
+    Attributes:
+        records: the serialized `tf.train.Example`s.
+        features: a `tf.io.FixedLenFeature` a key; the flat leaves come in sorted key order.
+        dtypes: where a leaf is to be cast after parsing: an Example holds int64, float32 and bytes only.
+
+    Raises:
+        TypeError: a feature is of varying length; names it.
+
+    Example:
+        >>> import os, tempfile
+        >>> path = os.path.join(tempfile.mkdtemp(), "x.tfrecord")
+        >>> features = {"x": tf.io.FixedLenFeature((), tf.int64)}
+        >>> x = tf.train.Feature(int64_list=tf.train.Int64List(value=[5]))
+        >>> example = tf.train.Example(features=tf.train.Features(feature={"x": x}))
+        >>> with tf.io.TFRecordWriter(path) as writer:
+        ...     writer.write(example.SerializeToString())
+        >>> parsed = ParsedRecords(Records([Slice(path)]), features)
+        >>> parsed.fetch(tf.constant([0, 0], tf.int64)).leaves[0].numpy()
+        array([5, 5])
+    """
+
+    records: Records
+    features: Mapping[str, Any]
+    dtypes: Mapping[str, tf.DType] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse features that a batched parse would pad."""
+        varying = [k for k, f in self.features.items() if not isinstance(f, tf.io.FixedLenFeature)]
+        if varying:
+            raise TypeError(
+                f"features {varying} are not tf.io.FixedLenFeature: a batch of them has no common shape; "
+                "parse them example by example"
+            )
+
+    def __len__(self) -> int:
+        """How many records there are."""
+        return len(self.records)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The feature of each flat leaf."""
+        return tuple(sorted(self.features))
+
+    @property
+    def spec(self) -> tuple[tf.TypeSpec, ...]:
+        """One leaf a feature, in sorted key order."""
+        return tuple(tf.TensorSpec(f.shape, self.dtypes.get(k, f.dtype)) for k, f in sorted(self.features.items()))
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """That of the records."""
+        return self.records.identity
+
+    def fetch(self, indices: tf.Tensor) -> Raw:
+        """Fetch the records at `indices`, int64 (n,), and parse them in one op."""
+        (serialized,), ok = self.records.fetch(indices)
+        if self.records.how == "mmap" and self.records.verify_payload:
+            # or one bad record would fail the parse of its whole batch
+            serialized = tf.where(ok, serialized, _filler(self.features))
+        parsed = tf.io.parse_example(serialized, dict(self.features))
+        leaves = tuple(tf.cast(parsed[k], self.dtypes.get(k, parsed[k].dtype)) for k in self.keys)
+        return Raw(leaves, ok)
+
+    def describe(self) -> str:
+        """How records are fetched and parsed."""
+        return f"{self.records.describe()}; parsed a batch at a time"
+
+    def locate(self, index: int) -> str:
+        """The file and the byte offset of a record."""
+        return self.records.locate(index)
+
+    def check(self) -> None:
+        """Raise CorruptDataError where a file changed since it was indexed."""
+        self.records.check()
+
+
+def _filler(features: Mapping[str, Any]) -> bytes:
+    """A serialized Example of zeros and empty strings that parses as `features`."""
+    example = tf.train.Example()
+    for key, feature in features.items():
+        count, held = int(np.prod(feature.shape, dtype=np.int64)), example.features.feature[key]
+        if feature.dtype == tf.string:
+            held.bytes_list.value.extend([b""] * count)
+        elif feature.dtype == tf.int64:
+            held.int64_list.value.extend([0] * count)
+        else:
+            held.float_list.value.extend([0.0] * count)
+    serialized: bytes = example.SerializeToString()
+    return serialized
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Opened:
+    """A source, and how its raw leaves become an example.
+
+    Attributes:
+        source: what is fetched by index.
+        decode: `decode(*leaves)` inside the graph, for one example: the raw leaves to the example.
+        info: the `tfds.core.DatasetInfo`, where there is one.
+    """
+
+    source: Source
+    decode: Callable[..., Any]
+    info: Any = None
+
+
+def with_records(source: Source, **changes: Any) -> Source:
+    """A source of this file with other fields of its Records (`how`, `verify_payload`).
+
+    >>> with_records(object(), how="mmap")
+    Traceback (most recent call last):
+    TypeError: a object holds no records: how and verify_payload are for sources over TFRecord files
+    """
+    if isinstance(source, Records):
+        return replace(source, **changes)
+    if isinstance(source, ParsedRecords):
+        return replace(source, records=replace(source.records, **changes))
+    raise TypeError(
+        f"a {type(source).__name__} holds no records: how and verify_payload are for sources over TFRecord files"
+    )

@@ -1,0 +1,66 @@
+"""The start of a run: what `iterate(...)` was given, checked, and the iterator over it."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+from collections.abc import Mapping
+from typing import Any
+
+from tfjax._chain import ChainNode
+from tfjax.bridge.reader import structured
+from tfjax.graph.run import run_of
+from tfjax.iterator import BatchIterator
+from tfjax.state import State, check_same, fingerprint, warn_differences
+
+_LIBRARIES = ("tfjax", "jax", "tensorflow", "tensorflow-cpu", "tensorflow-datasets")
+
+
+def start(
+    pipe: ChainNode, *, state: State | str | None, values: Mapping[str, float] | None, **totals: Any
+) -> BatchIterator:
+    """Begin or resume a run; see `Pipeline.iterate`."""
+    plan = pipe._plan
+    if values:
+        raise ValueError(f"values: no op of this pipeline uses {', '.join(map(repr, values))}: leave values out")
+    if isinstance(state, str):
+        state = State.from_json(state)
+    if state is not None and not isinstance(state, State):
+        raise TypeError(f"state is a {type(state).__name__}: pass a State, or its JSON as text")
+    position = None if state is None else (state.start_epoch, state.step)
+    run = run_of(plan.steps_per_epoch, position=position, **totals)
+    if plan.steps_per_epoch == 0:
+        raise ValueError(f"{pipe!r} has nothing to iterate over: an epoch has 0 steps")
+    if state is not None:
+        check_same(state, fingerprint(pipe._parts), pipe._parts)
+        warn_differences(state, _versions(), pipe._probe)
+
+    def make_state(step: int) -> State:
+        return State(
+            step=step,
+            start_epoch=run.start_epoch,
+            parts=fingerprint(pipe._parts),
+            values={},
+            versions=_versions(),
+            probe=pipe._probe,
+        )
+
+    return BatchIterator(plan, pipe._delivery, run, make_state, prefetch=pipe._prefetch)
+
+
+def to_tf(pipe: ChainNode, epochs: int) -> Any:
+    """The planned graph; see `Pipeline.to_tf`."""
+    plan = pipe._plan
+    run = run_of(plan.steps_per_epoch, epochs=epochs, steps=None, forever=False, start_epoch=None, position=None)
+    return structured(plan, run)
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _LIBRARIES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:  # TensorFlow goes by two names, and some are optional
+            continue
+    return found

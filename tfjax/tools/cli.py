@@ -1,0 +1,84 @@
+"""The command line: `tfjax train NAME`. It loads TensorFlow, JAX and a framework only once it runs a command.
+
+>>> from tfjax.tools.cli import main
+>>> main(["train", "digits", "--resume"])
+2
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+FRAMEWORKS = ("linen", "nnx", "equinox", "haiku", "keras")
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+USAGE_ERROR = 2  # as argparse has it
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: those of the process where None.
+
+    Returns:
+        The exit code: 0, 2 for input that was refused (the reason is on stderr), 130 after Ctrl-C.
+    """
+    options = _parser().parse_args(arguments)
+    from tfjax.tools.errors import UserError
+
+    try:
+        _train(options)
+    except UserError as e:
+        return _say(f"tfjax: {e}", USAGE_ERROR)
+    except KeyboardInterrupt:
+        hint = " (the same command with --resume goes on)" if options.checkpoint_dir else ""
+        return _say(f"tfjax: interrupted{hint}", INTERRUPTED)
+    return 0
+
+
+def _train(options: argparse.Namespace) -> None:
+    from tfjax.tools.settings import TrainSettings
+    from tfjax.tools.train import train
+
+    frameworks = FRAMEWORKS if options.framework == "all" else (options.framework,)
+    given = {name: value for name, value in vars(options).items() if name not in ("command", "framework")}
+    out = given.pop("out") or Path("runs") / Path(options.name).name
+    train(TrainSettings(**given, out=out, frameworks=frameworks))
+
+
+def _say(text: str, code: int) -> int:
+    sys.stderr.write(f"{text}\n")
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    defaults = argparse.ArgumentDefaultsHelpFormatter
+    parser = argparse.ArgumentParser(prog="tfjax", description="TFDS names in, sharded jax.Array batches out.")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    train = commands.add_parser(
+        "train",
+        help="train a small CNN on a dataset of images and labels",
+        description="Train a small CNN on a TFDS dataset with `image` and `label`, evaluate it, plot it.",
+        formatter_class=defaults,
+    )
+    train.add_argument("name", help="a TFDS name; digits is built in and needs no network")
+    train.add_argument("--framework", default="linen", choices=(*FRAMEWORKS, "all"), help="what to train with")
+    train.add_argument("--epochs", type=_positive, default=5, help="passes over the training split")
+    train.add_argument("--batch-size", type=_positive, default=128, help="examples in a batch")
+    train.add_argument("--learning-rate", type=float, default=2e-3, help="Adam's first one, cosine decay to 0")
+    train.add_argument("--seed", type=int, default=0, help="of the order and of the initial parameters")
+    train.add_argument("--split-train", default="train", help="in TFDS's notation, such as train[:80%%]")
+    train.add_argument("--split-test", default="test", help="the split that is evaluated after each epoch")
+    train.add_argument("--data-dir", default=None, help="where the dataset is, or is to be, prepared")
+    train.add_argument("--checkpoint-dir", type=Path, default=None, help="keep checkpoints here")
+    train.add_argument("--checkpoint-every", type=_positive, default=100, help="steps between two checkpoints")
+    train.add_argument("--resume", action="store_true", help="go on from the last checkpoint, if there is one")
+    train.add_argument("--out", type=Path, default=None, help="for result.json and curves.png; runs/NAME if not given")
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 1 or more")
+    return int(text)
