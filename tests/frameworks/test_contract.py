@@ -15,23 +15,7 @@ FRAMEWORKS = {"linen": "flax", "nnx": "flax", "equinox": "equinox", "haiku": "ha
 ROWS, CLASSES, BATCH = 22, 4, 8
 
 
-@pytest.fixture(params=FRAMEWORKS)
-def framework(request):
-    """The module of one framework."""
-    pytest.importorskip(FRAMEWORKS[request.param])
-    return importlib.import_module(f"tfjax.frameworks.{request.param}")
-
-
-@pytest.fixture(scope="module")
-def pipe():
-    """Images whose bright quadrant is their class."""
-    rng = np.random.default_rng(0)
-    label = rng.integers(0, CLASSES, ROWS).astype(np.int32)
-    image = rng.normal(0, 0.3, (ROWS, 8, 8, 1)).astype(np.float32)
-    for row, quadrant in zip(image, label, strict=True):
-        top, left = 4 * (quadrant // 2), 4 * (quadrant % 2)
-        row[top : top + 4, left : left + 4] += 1
-    return tfjax.from_arrays({"image": image, "label": label})
+OPTIMIZER = optax.adam(1e-2)
 
 
 def cross_entropy(predict, batch):
@@ -43,103 +27,133 @@ def metrics(predict, batch):
     return {"correct": correct, "loss": cross_entropy(predict, batch)}
 
 
-def new_state(framework, spec, seed=0):
-    return framework.create_state(framework.small_cnn(CLASSES), optax.adam(1e-2), spec, seed)
+def data():
+    """Images whose bright quadrant is their class."""
+    rng = np.random.default_rng(0)
+    label = rng.integers(0, CLASSES, ROWS).astype(np.int32)
+    image = rng.normal(0, 0.3, (ROWS, 8, 8, 1)).astype(np.float32)
+    for row, quadrant in zip(image, label, strict=True):
+        top, left = 4 * (quadrant // 2), 4 * (quadrant % 2)
+        row[top : top + 4, left : left + 4] += 1
+    return tfjax.from_arrays({"image": image, "label": label})
 
 
-def bits(framework, state):
-    """The parameters, copied, as the state may be donated."""
-    return [np.array(leaf) for leaf in jax.tree.leaves(framework.parameters(state))]
+PIPE = data()
+SPEC = PIPE.batch(BATCH).spec
+
+
+class Case:
+    """One framework, with steps that are compiled once for all tests."""
+
+    def __init__(self, name):
+        self.module = importlib.import_module(f"tfjax.frameworks.{name}")
+        self.model = self.module.small_cnn(CLASSES)
+        self.train_step, self.eval_step = (
+            self.module.train_step(cross_entropy),
+            self.module.eval_step(metrics),
+        )
+        self._first = self.create()
+
+    def create(self, seed=0):
+        return self.module.create_state(self.model, OPTIMIZER, SPEC, seed)
+
+    def state(self):
+        """The first state again, as steps donate theirs; rebuilt from its leaves, as a checkpoint does it."""
+        return jax.tree.map(lambda a: jnp.copy(a) if isinstance(a, jax.Array) else a, self._first)
+
+    def bits(self, state):
+        return [np.array(leaf) for leaf in jax.tree.leaves(self.module.parameters(state))]
+
+
+@pytest.fixture(scope="module", params=FRAMEWORKS)
+def case(request):
+    pytest.importorskip(FRAMEWORKS[request.param])
+    return Case(request.param)
 
 
 def same_bits(a, b):
     return len(a) == len(b) and all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
 
 
-def test_parameters_come_from_the_spec(framework, pipe):
-    state = new_state(framework, pipe.batch(BATCH).spec)
-    sizes = sorted(leaf.size for leaf in bits(framework, state))
+def test_parameters_come_from_the_spec(case):
+    sizes = sorted(leaf.size for leaf in case.bits(case.state()))
     assert sizes == sorted([9 * 16, 16, 9 * 16 * 32, 32, 2 * 2 * 32 * 64, 64, 64 * CLASSES, CLASSES])
 
 
-def test_a_seed_is_all_that_parameters_depend_on(framework, pipe):
-    spec = pipe.batch(BATCH).spec
-    first = bits(framework, new_state(framework, spec, seed=3))
-    assert same_bits(first, bits(framework, new_state(framework, spec, seed=3)))
-    assert not same_bits(first, bits(framework, new_state(framework, spec, seed=4)))
+def test_a_seed_is_all_that_parameters_depend_on(case):
+    first = case.bits(case.state())
+    assert same_bits(first, case.bits(case.create(seed=0)))
+    assert not same_bits(first, case.bits(case.create(seed=4)))
 
 
-def test_loss_falls(framework, pipe):
-    training = pipe.shuffle(seed=0).batch(BATCH)
-    state, step = new_state(framework, training.spec), framework.train_step(cross_entropy)
-    losses = []
-    for batch in training.iterate(epochs=20):
-        state, measured = step(state, batch)
-        losses.append(float(measured["loss"]))
+def test_loss_falls(case):
+    state, losses = case.state(), []
+    with PIPE.shuffle(seed=0).batch(BATCH).iterate(epochs=20) as batches:
+        for batch in batches:
+            state, measured = case.train_step(state, batch)
+            losses.append(float(measured["loss"]))
     assert losses[0] > 1
     assert np.mean(losses[-2:]) < 0.1
 
 
-def test_state_is_donated_and_the_batch_is_not(framework, pipe):
-    batch = pipe.batch(BATCH).peek()
-    state = new_state(framework, pipe.batch(BATCH).spec)
-    before = jax.tree.leaves(framework.parameters(state))
-    framework.train_step(cross_entropy)(state, batch)
+def test_state_is_donated_and_the_batch_is_not(case):
+    batch = PIPE.batch(BATCH).peek()
+    state = case.state()
+    before = jax.tree.leaves(case.module.parameters(state))
+    case.train_step(state, batch)
     assert all(leaf.is_deleted() for leaf in before)
     assert not any(leaf.is_deleted() for leaf in batch.values())
 
 
-def test_a_state_rebuilt_from_its_leaves_trains_the_same(framework, pipe):
-    training = pipe.batch(BATCH, remainder="drop")
-    state, step = new_state(framework, training.spec), framework.train_step(cross_entropy)
-    copied = jax.tree.map(jnp.copy, state)  # what a checkpoint does
-    for batch in training:
-        state, _ = step(state, batch)
-    for batch in training:
-        copied, _ = step(copied, batch)
-    assert same_bits(bits(framework, state), bits(framework, copied))
+def test_the_same_batches_give_the_same_parameters(case):
+    after = []
+    for _ in range(2):
+        state = case.state()
+        for batch in PIPE.batch(BATCH, remainder="drop"):
+            state, _ = case.train_step(state, batch)
+        after.append(case.bits(state))
+    assert same_bits(*after)
 
 
-def test_evaluation_counts_every_row_once(framework, pipe):
-    state = new_state(framework, pipe.batch(BATCH).spec)
-    evaluate = framework.eval_step(metrics)
-    whole = evaluate(state, pipe.batch(ROWS).peek())
-    padded = [evaluate(state, batch) for batch in pipe.batch(BATCH, remainder="pad")]
+def test_evaluation_counts_every_row_once(case):
+    state = case.state()
+    whole = case.eval_step(state, PIPE.batch(ROWS).peek())
+    padded = [case.eval_step(state, batch) for batch in PIPE.batch(BATCH, remainder="pad")]
     totals = {name: sum(float(sums[name]) for sums in padded) for name in whole}
     assert totals["count"] == float(whole["count"]) == ROWS
     assert totals["correct"] == float(whole["correct"])
     np.testing.assert_allclose(totals["loss"], float(whole["loss"]), rtol=1e-5)
 
 
-def test_masked_rows_train_nothing(framework, pipe):
-    *_, last = pipe.batch(BATCH, remainder="pad")
+def test_masked_rows_train_nothing(case):
+    *_, last = PIPE.batch(BATCH, remainder="pad")
     other = {**last, "image": jnp.where(last["mask"][:, None, None, None], last["image"], 7.0)}
-    step, after = framework.train_step(cross_entropy), []
+    after = []
     for batch in (last, other):
-        state, measured = step(new_state(framework, pipe.batch(BATCH).spec), batch)
-        after.append([*bits(framework, state), np.array(measured["loss"])])
+        state, measured = case.train_step(case.state(), batch)
+        after.append([*case.bits(state), np.array(measured["loss"])])
     assert same_bits(*after)
 
 
-def test_inputs_may_have_another_key(framework, pipe):
-    spec = pipe.map(lambda e: {"picture": e["image"]}).batch(BATCH).spec
-    build = framework.small_cnn(CLASSES)
-    assert framework.create_state(build, optax.sgd(1e-2), spec, x="picture")
+def test_inputs_may_have_another_key(case):
+    spec = {"picture": SPEC["image"]}
+    assert case.module.create_state(case.model, OPTIMIZER, spec, x="picture")
     with pytest.raises(KeyError, match=r"no inputs 'image' .* has \['picture'\]"):
-        framework.create_state(build, optax.sgd(1e-2), spec)
+        case.module.create_state(case.model, OPTIMIZER, spec)
 
 
-def test_a_spec_without_batches_is_refused(framework):
+def test_a_spec_without_batches_is_refused(case):
+    spec = {"image": jax.ShapeDtypeStruct((), jnp.float32)}
     with pytest.raises(ValueError, match=r"shape \(\) .* call \.batch\(size\)"):
-        new_state(framework, {"image": jax.ShapeDtypeStruct((), jnp.float32)})
+        case.module.create_state(case.model, OPTIMIZER, spec)
 
 
-def test_a_loss_that_is_a_mean_is_refused(framework, pipe):
-    state, batch = new_state(framework, pipe.batch(BATCH).spec), pipe.batch(BATCH).peek()
-    step = framework.train_step(lambda predict, batch: cross_entropy(predict, batch).mean())
+def test_a_loss_that_is_a_mean_is_refused(case):
+    state, batch = case.state(), PIPE.batch(BATCH).peek()
+    step = case.module.train_step(lambda predict, batch: cross_entropy(predict, batch).mean())
     with pytest.raises(ValueError, match=r"the loss has shape \(\): return one value for each example"):
         step(state, batch)
-    evaluate = framework.eval_step(lambda predict, batch: {"mine": predict(batch["image"])})
+    evaluate = case.module.eval_step(lambda predict, batch: {"mine": predict(batch["image"])})
     with pytest.raises(ValueError, match=r"metric 'mine' has shape \(8, 4\)"):
         evaluate(state, batch)
 
@@ -154,7 +168,7 @@ def test_a_missing_library_names_the_extra(name, monkeypatch):
         importlib.import_module(f"tfjax.frameworks.{name}")
 
 
-def test_linen_refuses_variables_that_it_would_not_train(pipe):
+def test_linen_refuses_variables_that_it_would_not_train():
     nn = pytest.importorskip("flax.linen")
     from tfjax.frameworks import linen
 
@@ -164,4 +178,4 @@ def test_linen_refuses_variables_that_it_would_not_train(pipe):
             return nn.BatchNorm(use_running_average=True)(x)
 
     with pytest.raises(ValueError, match=r"Normed has variables \['batch_stats'\]"):
-        linen.create_state(Normed(), optax.sgd(1e-2), pipe.batch(BATCH).spec)
+        linen.create_state(Normed(), optax.sgd(1e-2), SPEC)

@@ -78,7 +78,7 @@ def test_a_fit_that_is_stopped_leaves_nothing_behind():
     pipe = DATA.shuffle(seed=0).batch(BATCH)
     spy, model = Spy(pipe), new_model()
 
-    def stop(batch, _):
+    def stop(batch, logs):  # noqa: ARG001
         model.stop_training = batch == 2
 
     model.fit(spy, epochs=2, verbose=0, callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=stop)])
@@ -175,7 +175,7 @@ def test_the_mask_multiplies_the_sample_weight():
 
 @pytest.mark.parametrize("keys", [{"x": "image"}, {"x": "x", "y": ("y", "z")}, {"x": "x", "sample_weight": "w"}])
 def test_an_unknown_key_is_refused(keys):
-    with pytest.raises(KeyError, match=r"no '(image|z|w)' in the pipeline's elements, which have \['x', 'y', 'row'\]"):
+    with pytest.raises(KeyError, match=r"no '(image|z|w)' in the pipeline's elements, which have \['row', 'x', 'y'\]"):
         PipelineAdapter(DATA.batch(BATCH), **keys)
 
 
@@ -206,7 +206,7 @@ def test_state_after_a_step():
     adapter, model = PipelineAdapter(pipe, x="x", y="y", start_epoch=3), new_model()
     steps = []
 
-    def note(batch, _):
+    def note(batch, logs):  # noqa: ARG001
         state = adapter.state_after(batch + 1)
         steps.append((state.start_epoch, state.step))
 

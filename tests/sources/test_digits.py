@@ -58,7 +58,10 @@ print(len(open_tfds("digits", "all", data_dir=sys.argv[1]).source))
 
 
 def test_two_processes_prepare_at_once_without_network_or_noise(tmp_path):
-    offline = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}  # nothing listens there
+    offline = {
+        "http_proxy": "http://127.0.0.1:9",
+        "https_proxy": "http://127.0.0.1:9",
+    }  # nothing listens there
     environment = {**os.environ, **offline, "TF_CPP_MIN_LOG_LEVEL": "3"}
     command = [sys.executable, "-c", PREPARE, str(tmp_path)]
     both = [
@@ -74,7 +77,7 @@ def test_two_processes_prepare_at_once_without_network_or_noise(tmp_path):
 
 
 def test_it_is_not_prepared_where_that_is_not_wanted(tmp_path):
-    with pytest.raises(FileNotFoundError, match="'digits/1.0.0' is not prepared in .*and download=False"):
+    with pytest.raises(FileNotFoundError, match=r"'digits/1.0.0' is not prepared in .*and download=False"):
         open_tfds("digits", data_dir=tmp_path, download=False)
 
 

@@ -109,14 +109,14 @@ def test_a_missing_file_is_named(tmp_path):
 def test_a_compressed_file_is_told_apart(tmp_path):
     path = tmp_path / "x.gz"
     path.write_bytes(gzip.compress(encoded([b"abc"])))
-    with pytest.raises(CorruptDataError, match="gzip-compressed.*write it uncompressed"):
+    with pytest.raises(CorruptDataError, match=r"gzip-compressed.*write it uncompressed"):
         index_file(path)
 
 
 def test_some_other_file_is_refused(tmp_path):
     path = tmp_path / "x.txt"
     path.write_text("no record at all, but long enough")
-    with pytest.raises(CorruptDataError, match="byte 0 fails its checksum.*is no TFRecord file"):
+    with pytest.raises(CorruptDataError, match=r"byte 0 fails its checksum.*is no TFRecord file"):
         index_file(path)
 
 

@@ -104,5 +104,5 @@ def test_the_graph_of_a_released_object_says_so():
     pipeline = dataset(register(table))
     del table
     gc.collect()
-    with pytest.raises(tf.errors.OpError, match="behind handle .* was released: keep the pipeline"):
+    with pytest.raises(tf.errors.OpError, match=r"behind handle .* was released: keep the pipeline"):
         next(iter(pipeline))

@@ -1,10 +1,11 @@
-"""Datasets by their TFDS name: the same examples as `tfds.load`, in the same order; every way to ask for what is not there."""
+"""Datasets by their TFDS name: the examples of `tfds.load` in its order, and all that may not be there."""
 
 import os
 import pathlib
 import re
 import socket
 import sys
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -43,7 +44,7 @@ class Shards(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             builder=self, features=tfds.features.FeaturesDict(features), supervised_keys=("deep", "id")
         )
 
-    def _split_generators(self, dl_manager):
+    def _split_generators(self, dl_manager):  # noqa: ARG002
         return {"train": self._generate_examples(30), "test": self._generate_examples(7)}
 
     def _generate_examples(self, count):
@@ -57,7 +58,7 @@ class Shards(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
 
 class Ragged(Shards, skip_registration=True):
-    BUILDER_CONFIGS = [tfds.core.BuilderConfig(name="ragged", version="1.2.3")]
+    BUILDER_CONFIGS: ClassVar = [tfds.core.BuilderConfig(name="ragged", version="1.2.3")]
     name = "shards_ragged"
 
 
@@ -116,7 +117,11 @@ def test_split_algebra_selects_what_tfds_selects_in_its_order(folder, split):
 
 
 def test_read_instructions_are_splits_too(folder):
-    for split in (*tfds.even_splits("train", 3), tfds.core.ReadInstruction("train", to=10, unit="%"), tfds.Split.TEST):
+    for split in (
+        *tfds.even_splits("train", 3),
+        tfds.core.ReadInstruction("train", to=10, unit="%"),
+        tfds.Split.TEST,
+    ):
         assert_same(decoded(open_tfds("shards", split, data_dir=folder)), reference("shards", split, folder))
 
 
@@ -236,21 +241,23 @@ def test_a_failed_preparation_says_why(tmp_path, monkeypatch):
     class Broken(Shards, skip_registration=True):
         name = "broken"
 
-        def _split_generators(self, dl_manager):
+        def _split_generators(self, dl_manager):  # noqa: ARG002
             raise ConnectionError("the cable is out")
 
-    monkeypatch.setattr(tfds, "builder", lambda name, **kwargs: Broken(**kwargs))
-    with pytest.raises(FileNotFoundError, match="preparing it failed with ConnectionError: the cable is out. Pass"):
+    monkeypatch.setattr(tfds, "builder", lambda _, **kwargs: Broken(**kwargs))
+    with pytest.raises(FileNotFoundError, match=r"preparing it failed with ConnectionError: the cable is out. Pass"):
         open_tfds("broken", data_dir=tmp_path)
 
 
 def test_another_process_may_prepare_first(tmp_path, monkeypatch):
     class Late(Shards, skip_registration=True):
-        def download_and_prepare(self, **kwargs):
+        name = "shards"
+
+        def download_and_prepare(self, **_):
             Shards(data_dir=self._data_dir_root).download_and_prepare()
             raise OSError("Directory not empty")
 
-    monkeypatch.setattr(tfds, "builder", lambda name, **kwargs: Late(**kwargs))
+    monkeypatch.setattr(tfds, "builder", lambda _, **kwargs: Late(**kwargs))
     assert len(open_tfds("shards", data_dir=tmp_path).source) == 30
 
 
@@ -283,7 +290,7 @@ def test_as_supervised_without_supervised_keys_is_refused(tmp_path):
 def test_a_format_without_an_index_is_named(tmp_path):
     pytest.importorskip("array_record")
     Shards(data_dir=str(tmp_path), file_format="array_record").download_and_prepare()
-    with pytest.raises(TypeError, match="shards/1.2.3 in .* is stored as 'array_record'.*prepare it as 'tfrecord'"):
+    with pytest.raises(TypeError, match=r"shards/1.2.3 in .* is stored as 'array_record'.*prepare it as 'tfrecord'"):
         open_tfds("shards", data_dir=tmp_path)
 
 

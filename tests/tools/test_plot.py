@@ -2,7 +2,9 @@
 
 import pytest
 
-matplotlib = pytest.importorskip("matplotlib")
+pytest.importorskip("matplotlib")
+
+from matplotlib.image import imread
 
 from tfjax.tools import plot
 from tfjax.tools.history import Result
@@ -30,7 +32,7 @@ def result(framework, points, epochs):
 def test_is_a_png_of_the_documented_size(tmp_path, points, epochs):
     path = tmp_path / "curves.png"
     plot.save([result(name, points or 1, epochs) for name in plot.COLOURS], path, title="a title")
-    height, width = matplotlib.image.imread(path).shape[:2]
+    height, width = imread(path).shape[:2]
     assert (width, height) == (1650, 675)
 
 

@@ -17,11 +17,13 @@ Keys = str | int | tuple[Any, ...] | Mapping[str, Any]
 class PipelineAdapter(DataAdapter):  # type: ignore[misc]  # Keras ships no types
     """What `Pipeline.to_keras` returns: give it to `fit`, `evaluate`, `predict` or as `validation_data`.
 
-    Batches are the pipeline's own jax.Arrays, not copied. The n-th epoch of a `fit` is epoch `start_epoch + n`
-    of the pipeline; each `fit` and `evaluate` starts at `start_epoch` again. A boolean leaf `mask` of shape
-    (batch,), as `batch(remainder="pad")` adds it, becomes the sample weight, or multiplies `sample_weight`. Keras
-    weights the loss and `weighted_metrics` by it, but not `metrics`, and divides the loss by the batch size all the
-    same: what is to be exact on a padded tail is named in `weighted_metrics`. `predict` returns padded rows too.
+    Batches are the pipeline's own jax.Arrays, not copied. The n-th epoch of a `fit` is the pipeline's epoch
+    `start_epoch + n`; each `fit` and `evaluate` starts at `start_epoch` again.
+
+    A boolean leaf `mask` of shape (batch,), as `batch(remainder="pad")` adds it, becomes the sample weight, or
+    multiplies `sample_weight`. Keras weights the loss and `weighted_metrics` by it but not `metrics`, and divides
+    the loss by the batch size all the same: name what is to be exact on a padded tail in `weighted_metrics`.
+    `predict` returns padded rows too.
 
     Use one adapter for `fit` and another as its `validation_data`. Keras ignores, without a word, `y=`,
     `sample_weight=` and `class_weight=` that `fit` is given beside an adapter.
@@ -119,9 +121,9 @@ class PipelineAdapter(DataAdapter):  # type: ignore[misc]  # Keras ships no type
     @property
     def num_batches(self) -> int | None:
         """Batches in an epoch; None where the pipeline does not know."""
-        # Keras asks for this right before the on_epoch_end() with which it starts over, and at the end of no real
-        # epoch. (EpochIterator.reset in Keras 3.15, called before each fit and evaluate; the symbolic build of a
-        # new model has begun an epoch by then, for the sake of one batch.)
+        # Keras asks for this right before the on_epoch_end() with which it starts over, and at the end of no
+        # real epoch. (EpochIterator.reset in Keras 3.15, called before each fit and evaluate; by then the
+        # symbolic build of a new model has begun an epoch, for the sake of one batch.)
         self._starting_over = True
         return self._num_batches
 

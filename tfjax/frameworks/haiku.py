@@ -70,13 +70,8 @@ def create_state(
     Raises:
         KeyError: `x` is no key of `spec`.
     """
-    inputs = input_spec(spec, x)
-
-    @jax.jit  # the zeros and the forward pass are dropped by the compiler: only the initialisers run
-    def init(key: jax.Array) -> hk.Params:
-        return model.init(key, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), inputs))
-
-    params = init(jax.random.key(seed))
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), input_spec(spec, x))
+    params = jax.jit(model.init)(jax.random.key(seed), zeros)  # the compiler drops the forward pass
     return TrainState(
         params=params,
         opt_state=optimizer.init(params),

@@ -109,7 +109,7 @@ class IndexedPlan:
         for position in tf.unstack(positions[:, None]):
             failure = self.rows.diagnose(epoch, position)
             if failure is not None:
-                return self._failed(int(self.rows.index(epoch, position)), failure)
+                return self._failed(int(self.rows.index(epoch, position)[0]), failure)
         return TfjaxError(f"step {step} failed, and did not when its examples were computed one by one: {error}")
 
     def _failed(self, index: int, failure: Failure) -> Exception:

@@ -137,7 +137,7 @@ def _supervised(builder: Any, decode: Callable[..., Any]) -> Callable[..., Any]:
     if not keys:
         raise ValueError(
             f"as_supervised=True, but {builder.info.full_name} names no supervised keys: leave it out, and "
-            f"select from the features {list(builder.info.features)}"
+            f"select from the features {sorted(builder.info.features)}"
         )
 
     def decode_supervised(*leaves: tf.Tensor) -> Any:

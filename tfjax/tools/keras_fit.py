@@ -31,7 +31,7 @@ def run(job: Job) -> tuple[Any, History]:
 
 
 def _fit(job: Job, model: Any, history: History, done: int, *, state: State | None = None) -> None:
-    """Fit to the end of the epoch that `state` stands in, or from the boundary `done` to the end of the run."""
+    """Fit to the end of the epoch that `state` stands in, or from the boundary `done` to the run's end."""
     first = done // job.steps_per_epoch
     last = first + 1 if state else job.settings.epochs
     where = {"state": state} if state else {"start_epoch": first}
