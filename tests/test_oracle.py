@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import Phase, assume, given, settings
 from hypothesis import strategies as st
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -21,13 +21,14 @@ from tests.oracle.remainder import groups
 from tests.oracle.strategies import FRACTIONS, chains, example_chains, is_loose, stages
 from tests.oracle.tree import Tree, map_tree
 
-EFFORT = float(os.environ.get("ORACLE_EFFORT", "1"))  # 10 runs ten times as many chains
+EFFORT = float(os.environ.get("ORACLE_EFFORT", "1"))  # 10: ten times as many chains, and failures are shrunk
 SMALL = (9, 12, 5, 1)
 
 
 def few(examples: int) -> settings:
-    """That many random chains; planning one costs 20 to 100 ms, and each is planned several times."""
-    return settings(max_examples=math.ceil(examples * EFFORT))
+    """That many random chains; each is planned several times at 20 to 100 ms, and shrunk only on demand."""
+    phases = set(Phase) if EFFORT > 1 else set(Phase) - {Phase.shrink, Phase.explain}
+    return settings(max_examples=math.ceil(examples * EFFORT), phases=phases, report_multiple_bugs=False)
 
 
 def delivered(pipe: "tfjax.Pipeline", **how: object) -> list[Tree]:

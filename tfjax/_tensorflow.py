@@ -12,11 +12,13 @@ from __future__ import annotations
 import os
 import warnings
 
+from tfjax._quiet import without_import_noise
 from tfjax._settings import settings
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # information lines only; errors and warnings stay
 try:
-    import tensorflow as tf
+    with without_import_noise():
+        import tensorflow as tf
 except ImportError as error:
     raise ImportError(
         f"this part of tfjax needs TensorFlow, which could not be imported ({error}): pip install 'tfjax[tf]'"

@@ -80,6 +80,20 @@ def test_parameters_come_from_the_spec(case):
     assert sizes == sorted([9 * 16, 16, 9 * 16 * 32, 32, 2 * 2 * 32 * 64, 64, 64 * CLASSES, CLASSES])
 
 
+def test_a_state_is_committed_where_the_batches_are(case):
+    """Else the second step would be compiled anew, or refuse a batch that lies elsewhere."""
+    two = jax.make_mesh((2,), ("data",), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[2:4])
+    last = jax.devices()[-1]
+    for pipe, devices in [
+        (PIPE.batch(BATCH), {jax.devices()[0]}),
+        (PIPE.batch(BATCH).place(last), {last}),
+        (PIPE.batch(BATCH, remainder="drop").place(two, "data"), set(two.devices.flat)),
+    ]:
+        state = case.module.create_state(case.model, OPTIMIZER, pipe.spec)
+        arrays = [leaf for leaf in jax.tree.leaves(state) if isinstance(leaf, jax.Array)]
+        assert all(a.committed and a.is_fully_replicated and a.devices() == devices for a in arrays)
+
+
 def test_a_seed_is_all_that_parameters_depend_on(case):
     first = case.bits(case.state())
     assert same_bits(first, case.bits(case.create(seed=0)))

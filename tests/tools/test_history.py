@@ -30,11 +30,13 @@ def test_it_goes_on_after_json_as_if_nothing_had_been():
 
 
 def test_rate_and_waiting_leave_out_what_is_no_training(monkeypatch):
-    now = iter([10.0, 11.0, 12.0, 50.0, 52.0])  # the step after the pause ends at 50
+    now = iter([2.0, 7.0, 10.0, 11.0, 12.0, 50.0, 52.0])  # compiled until 10; the step after the pause ends at 50
     monkeypatch.setattr(history.time, "perf_counter", lambda: next(now))
     meter = Meter()
     assert (meter.rate, meter.waiting) == (0.0, 0.0)
-    meter.step(8, 0.5)
+    for _ in range(meter.WARM_UP):
+        meter.step(8, 0.5)
+    assert meter.rate == 0.0
     meter.step(8, 0.75)
     meter.step(8, 1.0)
     meter.pause()

@@ -46,6 +46,18 @@ def _one_example(x: str, leaf: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype)
 
 
+def beside_batches(tree: Any, spec: Any) -> Any:
+    """The arrays of `tree`, copied to the devices of the batches that `spec` describes; whole on each of them.
+
+    Batches are committed to their devices, so a step's results are. A state that is not would compile the second
+    step anew, and one that is committed elsewhere cannot be used with them.
+    """
+    sharding = getattr(jax.tree.leaves(spec)[0], "sharding", None) or jnp.zeros(()).sharding
+    if isinstance(sharding, jax.sharding.NamedSharding):
+        sharding = jax.sharding.NamedSharding(sharding.mesh, jax.sharding.PartitionSpec())
+    return jax.tree.map(lambda a: jax.device_put(a, sharding) if isinstance(a, jax.Array) else a, tree)
+
+
 def masked_mean(values: jax.Array, batch: Any) -> jax.Array:
     """Mean of `values` (batch,) over the rows that `mask` says are real; over all of them without a mask."""
     weights = _weights("the loss", values, batch)

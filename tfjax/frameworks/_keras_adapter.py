@@ -42,9 +42,13 @@ class PipelineAdapter(DataAdapter):  # type: ignore[misc]  # Keras ships no type
         ValueError: elements without a batch dimension, or both `start_epoch` and `state`.
 
     Example:
-        >>> import keras, tfjax  # doctest: +SKIP
-        >>> train = tfjax.load("digits").shuffle(seed=0).batch(64)  # doctest: +SKIP
-        >>> model.fit(train.to_keras(x="image", y="label"), epochs=3)  # doctest: +SKIP
+        >>> import keras, numpy as np, tfjax
+        >>> pipe = tfjax.from_arrays({"x": np.zeros((6, 3), np.float32), "y": np.zeros(6, np.float32)})
+        >>> model = keras.Sequential([keras.layers.Dense(1)])
+        >>> model.compile(optimizer="sgd", loss="mse")
+        >>> data = PipelineAdapter(pipe.shuffle(seed=0).batch(2), x="x", y="y")
+        >>> model.fit(data, epochs=2, verbose=0).history["loss"]
+        [0.0, 0.0]
     """
 
     def __init__(

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 
+from tfjax.frameworks._batch import beside_batches
 from tfjax.frameworks._keras_backend import keras
 from tfjax.frameworks.keras import build
 
@@ -33,6 +34,7 @@ def classifier(
         ],
     )
     built.optimizer.build(built.trainable_variables)
+    assign(built, beside_batches(values(built), spec))
     return built
 
 

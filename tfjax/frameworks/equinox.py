@@ -11,12 +11,12 @@ A model here is a function (spec of one example's inputs, key) to a module that 
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 
-from tfjax.frameworks._batch import Loss, Metrics, input_spec, masked_mean, masked_sums
+from tfjax.frameworks._batch import Loss, Metrics, beside_batches, input_spec, masked_mean, masked_sums
 
 try:
     import equinox as eqx
@@ -70,7 +70,7 @@ def small_cnn(num_classes: int) -> Model:
 def create_state(
     model: Model, optimizer: optax.GradientTransformation, spec: Any, seed: int = 0, *, x: str = "image"
 ) -> TrainState:
-    """A new training state; parameters have the shapes that `spec` asks for.
+    """A new training state; parameters have the shapes, and are on the devices, that `spec` asks for.
 
     Args:
         model: (spec of one example's inputs, key) to a module that maps one example.
@@ -85,7 +85,8 @@ def create_state(
     inputs = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), input_spec(spec, x))
     module = model(inputs, jax.random.key(seed))
     opt_state = optimizer.init(eqx.filter(module, eqx.is_inexact_array))
-    return TrainState(model=module, opt_state=opt_state, step=jnp.zeros((), jnp.int32), optimizer=optimizer)
+    state = TrainState(model=module, opt_state=opt_state, step=jnp.zeros((), jnp.int32), optimizer=optimizer)
+    return cast(TrainState, beside_batches(state, spec))
 
 
 def parameters(state: TrainState) -> Any:

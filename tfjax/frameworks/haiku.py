@@ -11,12 +11,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 
-from tfjax.frameworks._batch import Loss, Metrics, input_spec, masked_mean, masked_sums
+from tfjax.frameworks._batch import Loss, Metrics, beside_batches, input_spec, masked_mean, masked_sums
 
 try:
     import haiku as hk
@@ -58,7 +58,7 @@ def create_state(
     *,
     x: str = "image",
 ) -> TrainState:
-    """A new training state; parameters have the shapes that `spec` asks for.
+    """A new training state; parameters have the shapes, and are on the devices, that `spec` asks for.
 
     Args:
         model: from `hk.without_apply_rng(hk.transform(f))`.
@@ -72,13 +72,14 @@ def create_state(
     """
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), input_spec(spec, x))
     params = jax.jit(model.init)(jax.random.key(seed), zeros)  # the compiler drops the forward pass
-    return TrainState(
+    state = TrainState(
         params=params,
         opt_state=optimizer.init(params),
         step=jnp.zeros((), jnp.int32),
         apply=model.apply,
         optimizer=optimizer,
     )
+    return cast(TrainState, beside_batches(state, spec))
 
 
 def parameters(state: TrainState) -> Any:

@@ -14,12 +14,12 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 
-from tfjax.frameworks._batch import Loss, Metrics, input_spec, masked_mean, masked_sums
+from tfjax.frameworks._batch import Loss, Metrics, beside_batches, input_spec, masked_mean, masked_sums
 from tfjax.frameworks._keras_adapter import PipelineAdapter as PipelineAdapter
 from tfjax.frameworks._keras_backend import keras
 
@@ -100,7 +100,7 @@ def create_state(
     *,
     x: str = "image",
 ) -> TrainState:
-    """A new training state for an optax optimizer; parameters have the shapes that `spec` asks for.
+    """A new training state; parameters have the shapes, and are on the devices, that `spec` asks for.
 
     Args:
         model: a function to a model.
@@ -114,7 +114,7 @@ def create_state(
     """
     built = build(model, spec, seed, x=x)
     trainable = [jnp.copy(v.value) for v in built.trainable_variables]  # copies, as the steps donate them
-    return TrainState(
+    state = TrainState(
         trainable=trainable,
         non_trainable=[jnp.copy(v.value) for v in built.non_trainable_variables],
         opt_state=optimizer.init(trainable),
@@ -122,6 +122,7 @@ def create_state(
         model=built,
         optimizer=optimizer,
     )
+    return cast(TrainState, beside_batches(state, spec))
 
 
 def parameters(state: TrainState) -> Any:

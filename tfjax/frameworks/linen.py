@@ -15,7 +15,7 @@ from typing import Any, cast
 import jax
 import jax.numpy as jnp
 
-from tfjax.frameworks._batch import Loss, Metrics, input_spec, masked_mean, masked_sums
+from tfjax.frameworks._batch import Loss, Metrics, beside_batches, input_spec, masked_mean, masked_sums
 
 try:
     import optax
@@ -45,7 +45,7 @@ def small_cnn(num_classes: int) -> nn.Module:
 def create_state(
     model: nn.Module, optimizer: optax.GradientTransformation, spec: Any, seed: int = 0, *, x: str = "image"
 ) -> TrainState:
-    """A new training state; parameters have the shapes that `spec` asks for.
+    """A new training state; parameters have the shapes, and are on the devices, that `spec` asks for.
 
     Args:
         model: a module whose only variables are parameters.
@@ -64,7 +64,7 @@ def create_state(
         raise ValueError(f"{type(model).__name__} has variables {sorted(variables)}: only 'params' are trained here")
     state = TrainState.create(apply_fn=model.apply, params=params, tx=optimizer)
     step = jnp.zeros((), jnp.int32)  # with an int the first step would be compiled twice
-    return cast(TrainState, state.replace(step=step))
+    return cast(TrainState, beside_batches(state.replace(step=step), spec))
 
 
 def parameters(state: TrainState) -> Any:

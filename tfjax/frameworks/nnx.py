@@ -12,11 +12,11 @@ A model here is a function (spec of a batch of inputs, rngs) to an `nnx.Module`.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import jax
 
-from tfjax.frameworks._batch import Loss, Metrics, input_spec, masked_mean, masked_sums
+from tfjax.frameworks._batch import Loss, Metrics, beside_batches, input_spec, masked_mean, masked_sums
 
 try:
     import optax
@@ -59,7 +59,7 @@ def small_cnn(num_classes: int) -> Model:
 def create_state(
     model: Model, optimizer: optax.GradientTransformation, spec: Any, seed: int = 0, *, x: str = "image"
 ) -> TrainState:
-    """A new training state; parameters have the shapes that `spec` asks for.
+    """A new training state; parameters have the shapes, and are on the devices, that `spec` asks for.
 
     Args:
         model: (spec of a batch of inputs, rngs) to a module.
@@ -72,7 +72,8 @@ def create_state(
         KeyError: `x` is no key of `spec`.
     """
     module = model(input_spec(spec, x), nnx.Rngs(seed))
-    return TrainState(module, nnx.Optimizer(module, optimizer, wrt=nnx.Param))
+    state = TrainState(module, nnx.Optimizer(module, optimizer, wrt=nnx.Param))
+    return cast(TrainState, beside_batches(state, spec))
 
 
 def parameters(state: TrainState) -> Any:

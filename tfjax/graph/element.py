@@ -38,7 +38,10 @@ class Element:
         return replace(self, host_keys=self.host_keys | set(keys))
 
     def require_keys(self, stage: str, keys: tuple[str, ...]) -> None:
-        """Raise KeyError where the element has no such top-level key."""
+        """Raise KeyError where the element has no such top-level key, TypeError where it has none at all."""
+        if not any(self.structure.keys):
+            kind = type(self.structure.unflatten(self.specs)).__name__
+            raise TypeError(f"{stage} takes the keys of a dict, but elements are {kind}: return a dict from map")
         missing = [k for k in keys if k not in self.structure.keys]
         if missing:
             raise KeyError(f"{stage}: no key {missing[0]!r}; the keys are {format_keys(self.structure.keys)}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -75,7 +77,9 @@ def trace(stage: Map, element: Element) -> Function:
         ValueError: it holds a stateful random op, or an op that writes a variable or table.
     """
     structures: list[Structure] = []
-    fn = tf.__internal__.autograph.tf_convert(stage.fn, tf.__internal__.autograph.control_status_ctx())
+    autograph = tf.__internal__.autograph
+    ours = stage.name is not None and not stage.decodes
+    fn = stage.fn if ours else autograph.tf_convert(stage.fn, autograph.control_status_ctx())
 
     def flat(*leaves: tf.Tensor) -> list[tf.Tensor]:
         count = len(element.specs)
@@ -117,16 +121,30 @@ def _call(stage: Map, fn: Callable[..., Any], arguments: tuple[Any, ...]) -> Any
     try:
         return fn(*arguments)
     except Exception as error:
-        modules = {f.f_globals.get("__name__", "").split(".")[0] for f, _ in traceback.walk_tb(error.__traceback__)}
-        if modules & {"jax", "jaxlib"}:
+        if _raised_by_jax(error):
             raise TypeError(
                 f"{stage.describe()} calls JAX on a symbolic tensor: graph functions use TensorFlow ops; "
                 "put JAX functions of a batch into device_map"
             ) from error
         if isinstance(error, KeyError) and error.args and isinstance(arguments[0], dict):
+            named = re.search(r"KeyError: (.+)", str(error))  # AutoGraph puts a traceback into the argument
+            key = named[1].strip("\"\\") if named else repr(error.args[0])
             keys = ", ".join(map(repr, arguments[0]))
-            raise KeyError(f"{stage.describe()}: no key {error.args[0]!r}; the keys are {keys}") from error
+            raise KeyError(f"{stage.describe()}: no key {key}; the keys are {keys}") from error
         raise
+
+
+def _raised_by_jax(error: BaseException | None) -> bool:
+    """Whether JAX is in the traceback; JAX and AutoGraph each hide frames, which they keep elsewhere."""
+    while error is not None:
+        frames = [str(f.f_globals.get("__name__")) for f, _ in traceback.walk_tb(error.__traceback__)]
+        hidden = getattr(getattr(error, "ag_error_metadata", None), "translated_stack", ())
+        if any(name.split(".")[0] in ("jax", "jaxlib") for name in frames):
+            return True
+        if any(f"{os.sep}jax{os.sep}" in frame.filename for frame in hidden):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _to_tensor(stage: Map, leaf: Any, path: str) -> Any:

@@ -11,6 +11,7 @@ from tfjax.errors import CorruptDataError, TfjaxError
 from tfjax.graph.batches import Batches, delivered
 from tfjax.graph.fold import Functions, fold
 from tfjax.graph.narrow import narrow_leaves, narrowing_error
+from tfjax.graph.order import batch_positions
 from tfjax.graph.plan import Run, origin_of
 from tfjax.graph.rows import Failure
 from tfjax.graph.settings import graph_settings
@@ -73,32 +74,34 @@ class IndexedPlan:
         steps = tf.data.Dataset.range(run.start, run.end)
         return self._settings.apply(steps.map(step, num_parallel_calls=self._settings.parallel_calls))
 
-    def where(self, start_epoch: int, number: int | tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """The epoch of a global step, the positions of its rows, and which of them are real."""
-        size, count, length = self.batches.size, self.batches.count, self.rows.length
-        number = tf.convert_to_tensor(number, tf.int64)
-        begin = (number % count + self.batches.first) * size
-        end = tf.minimum(begin + size, length) if self.tail else begin + size
-        positions = tf.range(begin, end)
-        if not self.tail:
-            positions = tf.ensure_shape(positions, (size,))
-        real = positions < length
-        if self.batches.remainder == "pad":
-            positions = tf.minimum(positions, length - 1)
-        return start_epoch + number // count, positions, real
+    def where(self, start_epoch: int, number: int | tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
+        """The epoch of a global step, the positions of its rows, and which are real where some are padding."""
+        size, length = self.batches.size, self.rows.length
+        padded = self.batches.remainder == "pad"
+        # Where rows are padded, positions run on past the last row, and are clipped below.
+        rows = -(-length // size) * size if padded else length
+        given = (number, self.batches.count, self.batches.first, size, rows, start_epoch)
+        epoch, positions = batch_positions()(*(tf.convert_to_tensor(n, tf.int64) for n in given))
+        positions.set_shape((None if self.tail else size,))
+        if not padded:
+            return epoch, positions, None
+        return epoch, tf.minimum(positions, length - 1), positions < length
 
     def _batch(self, start_epoch: int, number: tf.Tensor) -> list[tf.Tensor]:
         epoch, positions, real = self.where(start_epoch, number)
         got = self.rows.fetch(epoch, positions)
         leaves = list(got.leaves)
-        with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(got.ok), ["unreadable example"])]):
-            leaves[:1] = [tf.identity(leaf) for leaf in leaves[:1]]
+        if got.ok is not None:
+            with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(got.ok), ["unreadable example"])]):
+                leaves[:1] = [tf.identity(leaf) for leaf in leaves[:1]]
         if not self.is_batched:
             return [tf.squeeze(leaf, 0) if isinstance(leaf, tf.Tensor) else leaf[0] for leaf in leaves]
         if self.batches.remainder == "pad":
             leaves.insert(self.element.structure.paths.index("['mask']"), real)
         size = None if self.tail else self.batches.size
-        return [tf.ensure_shape(x, (size, *s.shape)) for x, s in zip(leaves, self.element.specs, strict=True)]
+        for leaf, spec in zip(leaves, self.element.specs, strict=True):
+            leaf.set_shape((size, *spec.shape))  # known to be so; costs nothing when the graph runs
+        return leaves
 
     def diagnose(self, run: Run, step: int, error: Exception) -> Exception:
         """See `Plan`: the batch is computed again, one example and one stage at a time."""

@@ -62,8 +62,9 @@ class MemoryCache:
 
     def keep(self, positions: tf.Tensor, got: Fetched) -> tf.Tensor:
         """Write rows from within the graph; those that could not be read are left out."""
-        good = tf.boolean_mask(positions, got.ok)
-        leaves = [tf.boolean_mask(leaf, got.ok) for leaf in got.leaves]
+        good, leaves = positions, list(got.leaves)
+        if got.ok is not None:
+            good, *leaves = (tf.boolean_mask(t, got.ok) for t in (positions, *leaves))
         bits = [tf.bitcast(x, b.dtype) if x.dtype != b.dtype else x for x, b in zip(leaves, self._buffers, strict=True)]
         return store_rows(self.handle, good, *bits)
 

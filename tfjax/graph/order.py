@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -54,8 +54,9 @@ class Permutation:
     def __call__(self, epoch: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
         """See `Transform`."""
         last = tf.constant(self.length - 1, tf.int64)
-        words = permutation_words(self.seed, epoch)
-        return tf.raw_ops.RandomIndexShuffle(index=positions, seed=words, max_index=last, rounds=8)
+        rows = _permuted()(positions, tf.constant(self.seed, tf.int64), epoch, last)
+        rows.set_shape(positions.shape)
+        return rows
 
 
 class Chosen:
@@ -71,22 +72,49 @@ class Chosen:
         return tf.gather(self._rows, positions)
 
 
-@functools.lru_cache(maxsize=1)
-def _words() -> tf.types.experimental.ConcreteFunction:
-    """hash64 over (seed, epoch, each of a vector of last words), traced once a process."""
-    scalar, vector = tf.TensorSpec((), tf.int64), tf.TensorSpec((None,), tf.int64)
-    return tf.function(hash64_tf, autograph=False).get_concrete_function(scalar, scalar, vector)
+# Tracing an op costs half a millisecond. What every plan needs is therefore traced once a process, as functions.
+_SCALAR, _VECTOR = tf.TensorSpec((), tf.int64), tf.TensorSpec((None,), tf.int64)
+
+
+@functools.cache
+def _words() -> Any:
+    """hash64 over (seed, epoch, each of a vector of last words)."""
+    return tf.function(hash64_tf, autograph=False).get_concrete_function(_SCALAR, _SCALAR, _VECTOR)
+
+
+@functools.cache
+def _permuted() -> Any:
+    """Positions to rows, for a seed, an epoch and the last row."""
+
+    def permuted(positions: tf.Tensor, seed: tf.Tensor, epoch: tf.Tensor, last: tf.Tensor) -> tf.Tensor:
+        words = tf.bitcast(hash64_tf(seed, epoch, tf.constant([0, 1], tf.int64)), tf.uint32)
+        three = tf.reshape(words, (4,))[:3]
+        return tf.raw_ops.RandomIndexShuffle(index=positions, seed=three, max_index=last, rounds=8)
+
+    return tf.function(permuted, autograph=False).get_concrete_function(_VECTOR, _SCALAR, _SCALAR, _SCALAR)
+
+
+@functools.cache
+def batch_positions() -> Any:
+    """A global step to its epoch and the positions of its rows.
+
+    Takes the step, the steps of an epoch, the first batch that is delivered, the batch size, the rows and the first
+    epoch, all int64; a last batch that is shorter ends with the rows.
+    """
+
+    def positions(*given: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        step, steps, first, size, rows, start_epoch = given
+        begin = (step % steps + first) * size
+        return start_epoch + step // steps, tf.range(begin, tf.minimum(begin + size, rows))
+
+    return tf.function(positions, autograph=False).get_concrete_function(*([_SCALAR] * 6))
 
 
 def epoch_words(seed: int, epoch: tf.Tensor, last: Sequence[int]) -> tf.Tensor:
     """hash64(seed, epoch, word) for each last word, uint64 (len(last),)."""
-    return _words()(tf.constant(seed, tf.int64), epoch, tf.constant(list(last), tf.int64))
-
-
-def permutation_words(seed: int, epoch: tf.Tensor) -> tf.Tensor:
-    """The three uint32 that seed the permutation of an epoch."""
-    words = tf.bitcast(epoch_words(seed, epoch, (0, 1)), tf.uint32)
-    return tf.reshape(words, (4,))[:3]
+    words = _words()(tf.constant(seed, tf.int64), epoch, tf.constant(list(last), tf.int64))
+    words.set_shape((len(last),))
+    return words
 
 
 def split_rows(index: np.ndarray, fractions: Sequence[float], part: int, seed: int) -> np.ndarray:

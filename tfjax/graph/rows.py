@@ -17,10 +17,17 @@ from tfjax.sources.base import Source
 
 @dataclass(frozen=True, eq=False)
 class Fetched:
-    """Rows of a batch: their identity in the source, whether each could be read, and their leaves."""
+    """Rows of a batch.
+
+    Attributes:
+        index: their identity in the source, int64 (n,).
+        ok: whether each could be read, bool (n,); None where every one can. It is the flag of one bad example, which
+            travels with the batch so that the policy for errors is applied where the batch is complete.
+        leaves: tensors of shape (n, ...).
+    """
 
     index: tf.Tensor
-    ok: tf.Tensor
+    ok: tf.Tensor | None
     leaves: Sequence[tf.Tensor]
 
 
@@ -77,7 +84,8 @@ class SourceRows:
     def diagnose(self, epoch: tf.Tensor, position: tf.Tensor) -> Failure | None:
         """See `Rows`."""
         try:
-            readable = bool(self.fetch(epoch, position).ok)
+            ok = self.fetch(epoch, position).ok
+            readable = ok is None or bool(ok[0])
         except FAILURES as error:
             return Failure("reading", True, error)
         return None if readable else Failure("reading", True, None)
@@ -177,18 +185,17 @@ class Cached:
         """See `Rows`."""
         index = self._rows.index(epoch, positions)
         if self._cache.is_complete:
-            return Fetched(index, tf.ones_like(positions, tf.bool), self._cache.gather(positions))
+            return Fetched(index, None, self._cache.gather(positions))
         missing = tf.boolean_mask(positions, tf.logical_not(self._cache.has(positions)))
 
         def fill() -> tf.Tensor:
             got = self._rows.fetch(epoch, missing)
             with tf.control_dependencies([self._cache.keep(missing, got)]):
-                return tf.reduce_all(got.ok)
+                return tf.constant(True) if got.ok is None else tf.reduce_all(got.ok)
 
         stored = tf.cond(tf.size(missing) > 0, fill, lambda: tf.constant(True))
         with tf.control_dependencies([stored]):
-            ok = tf.logical_or(self._cache.has(positions), stored)
-            return Fetched(index, ok, self._cache.gather(positions))
+            return Fetched(index, self._cache.has(positions), self._cache.gather(positions))
 
     def diagnose(self, epoch: tf.Tensor, position: tf.Tensor) -> Failure | None:
         """See `Rows`."""

@@ -48,7 +48,7 @@ class Arrays:
 
     def fetch(self, indices: tf.Tensor) -> Raw:
         """One gather a leaf."""
-        return Raw([tf.gather(t, indices) for t in self._tensors], tf.ones_like(indices, tf.bool))
+        return Raw([tf.gather(t, indices) for t in self._tensors])
 
     def describe(self) -> str:
         """How rows are fetched."""

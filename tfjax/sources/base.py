@@ -12,10 +12,15 @@ from tfjax._tensorflow import tf
 
 
 class Raw(NamedTuple):
-    """A batch of raw examples: leaves of shape (n, ...), and whether each example could be read, bool (n,)."""
+    """A batch of raw examples.
+
+    Attributes:
+        leaves: tensors of shape (n, ...).
+        ok: whether each example could be read, bool (n,); None where every one can.
+    """
 
     leaves: Sequence[tf.Tensor]
-    ok: tf.Tensor
+    ok: tf.Tensor | None = None
 
 
 class Source(Protocol):

@@ -54,7 +54,7 @@ class Examples:
     def fetch(self, indices: tf.Tensor) -> Raw:
         """One gather a raw leaf."""
         leaves = list(itertools.chain.from_iterable(c.fetch(indices) for c in self._columns))
-        return Raw(leaves, tf.ones_like(indices, tf.bool))
+        return Raw(leaves)
 
     def restore(self, raw: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         """The leaves of one example from its raw leaves, inside the graph."""

@@ -105,9 +105,9 @@ class Records:
         row is empty. On the graph path it is a DataLossError when the graph runs.
         """
         if self.how == "held":
-            return _raw(tf.gather(self.files.held(), indices), indices)
+            return _raw(tf.gather(self.files.held(), indices))
         if self.how == "graph":
-            return _raw(_read_in_graph(self.files, indices), indices)
+            return _raw(_read_in_graph(self.files, indices))
         rows, ok = fetch_rows(self._handle, indices, [tf.string])  # type: ignore[attr-defined]
         rows.set_shape(indices.shape)
         return Raw((rows,), ok)
@@ -137,7 +137,7 @@ class Records:
         self.files.check()
 
 
-def _raw(rows: tf.Tensor, indices: tf.Tensor) -> Raw:
+def _raw(rows: tf.Tensor) -> Raw:
     return Raw((rows,), tf.ones_like(indices, tf.bool))
 
 
@@ -230,7 +230,7 @@ class ParsedRecords:
     def fetch(self, indices: tf.Tensor) -> Raw:
         """Fetch the records at `indices`, int64 (n,), and parse them in one op."""
         (serialized,), ok = self.records.fetch(indices)
-        if self.records.how == "mmap" and self.records.verify_payload:
+        if ok is not None:
             # or one bad record would fail the parse of its whole batch
             serialized = tf.where(ok, serialized, _filler(self.features))
         parsed = tf.io.parse_example(serialized, dict(self.features))

@@ -38,9 +38,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _train(options: argparse.Namespace) -> None:
+    from tfjax.tools.errors import UserError
     from tfjax.tools.settings import TrainSettings
-    from tfjax.tools.train import train
 
+    try:
+        from tfjax.tools.train import train
+    except ImportError as e:
+        raise UserError(f"`tfjax train` needs {e.name!r}: pip install 'tfjax[cli]'") from e
     frameworks = FRAMEWORKS if options.framework == "all" else (options.framework,)
     given = {name: value for name, value in vars(options).items() if name not in ("command", "framework")}
     out = given.pop("out") or Path("runs") / Path(options.name).name

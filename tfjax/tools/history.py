@@ -35,18 +35,23 @@ class History:
 class Meter:
     """Examples a second and the share of time spent waiting for data, over the steps alone.
 
-    The first step after `pause` is left out: it holds what is no training, such as compiling or evaluating.
+    The first steps are left out, in which the step is compiled, and the first one after `pause`, which holds what
+    is no training, such as an evaluation.
     """
+
+    WARM_UP = 3
 
     def __init__(self) -> None:
         """Nothing measured yet."""
         self.examples, self.seconds, self.wait_s = 0, 0.0, 0.0
         self._last: tuple[float, float] | None = None
+        self._steps = 0
 
     def step(self, examples: int, wait_s: float) -> None:
         """One step is done: its examples, and the time waited so far as the batches' `stats` have it."""
         now = time.perf_counter()
-        if self._last is not None:
+        self._steps += 1
+        if self._last is not None and self._steps > self.WARM_UP:
             self.examples += examples
             self.seconds += now - self._last[0]
             self.wait_s += wait_s - self._last[1]
@@ -58,7 +63,7 @@ class Meter:
 
     @property
     def rate(self) -> float:
-        """Examples a second; 0 before the second step."""
+        """Examples a second; 0 before it is known."""
         return self.examples / self.seconds if self.seconds else 0.0
 
     @property
