@@ -130,7 +130,7 @@ def measure(bench: Bench, title: str, ds: tf.data.Dataset) -> None:
     """One kind of batch: handed over, then read."""
     large = title != "tiny"
     # A slow way is given fewer batches a sample; figures are a batch.
-    fast, slow = bench.size(2000, 50), bench.size(20 if large else 2000, 2 if large else 50)
+    fast, slow = bench.size(1000, 20), bench.size(5 if large else 1000, 2 if large else 20)
     counts = {name: slow if name not in ("tfjax", "next + jax.dlpack.from_dlpack") else fast for name in WAYS}
     contenders = [Contender(n, opener(WAYS[n], ds, counts[n], handed)) for n in WAYS]
     floor_open = bare(ds, fast)

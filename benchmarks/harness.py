@@ -76,6 +76,7 @@ class Claim:
         sense: "at least" or "at most".
         firm: the target.
         stretch: the better one, if there is one.
+        cpu: for a ratio, the same of CPU seconds: other processes on the machine change it less.
     """
 
     what: str
@@ -86,6 +87,7 @@ class Claim:
     sense: str
     firm: float | None
     stretch: float | None
+    cpu: float | None = None
 
     @property
     def met(self) -> str:
@@ -159,13 +161,15 @@ class Bench:
         self, what: str, table: Table, ours: str, peer: str, *, firm: float | None, stretch: float | None = None
     ) -> None:
         """Claim that `ours` takes so many times less time an item than `peer`, round by round."""
-        self.claim(f"{what}: faster than {peer}", ratios(table, peer, ours), "x", "at least", firm, stretch)
+        values, cpu = ratios(table, peer, ours), cpu_ratio(table, peer, ours)
+        self.claim(f"{what}: faster than {peer}", values, "x", "at least", firm, stretch, cpu)
 
     def claim_within(
         self, what: str, table: Table, ours: str, floor: str, *, firm: float | None, stretch: float | None = None
     ) -> None:
         """Claim that `ours` takes at most so many times the time of `floor`, round by round."""
-        self.claim(f"{what}: time over {floor}", ratios(table, ours, floor), "x", "at most", firm, stretch)
+        values, cpu = ratios(table, ours, floor), cpu_ratio(table, ours, floor)
+        self.claim(f"{what}: time over {floor}", values, "x", "at most", firm, stretch, cpu)
 
     def claim(
         self,
@@ -175,14 +179,17 @@ class Bench:
         sense: str,
         firm: float | None,
         stretch: float | None = None,
+        cpu: float | None = None,
     ) -> None:
         """Hold the median of some values against targets."""
         low, value, high = spread(values)
         claim = Claim(
-            what=what, value=value, low=low, high=high, unit=unit, sense=sense, firm=firm, stretch=stretch
+            what=what, value=value, low=low, high=high, unit=unit, sense=sense, firm=firm, stretch=stretch, cpu=cpu
         )
         self.claims.append(claim)
-        print(f"  => {what}: {value:.3g} {unit} ({low:.3g} to {high:.3g}); {sense} {firm} / {stretch}: {claim.met}")
+        by_cpu = "" if cpu is None else f", {cpu:.3g} by CPU time"
+        figures = f"{value:.3g} {unit} ({low:.3g} to {high:.3g}{by_cpu})"
+        print(f"  => {what}: {figures}; {sense} {firm} / {stretch}: {claim.met}", flush=True)
 
     def write(self) -> Path:
         """Write the JSON, and return its path."""
@@ -201,6 +208,12 @@ class Bench:
 def ratios(table: Table, over: str, under: str) -> list[float]:
     """Time an item of one contender over that of another, round by round."""
     return [a.per_item_us / b.per_item_us for a, b in zip(table[over], table[under], strict=True)]
+
+
+def cpu_ratio(table: Table, over: str, under: str) -> float | None:
+    """The medians' ratio of CPU time an item; None where the clock is too coarse to say."""
+    a, b = (statistics.median(s.cpu_s / s.items for s in table[name]) for name in (over, under))
+    return a / b if b else None
 
 
 def spread(values: Sequence[float]) -> tuple[float, float, float]:

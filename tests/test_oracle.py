@@ -184,7 +184,7 @@ def test_eight_devices_get_the_batches_of_one(chain: oracle.Chain, begin: int) -
         rest = list(elements)
     oracle.check_run(rest, expected[len(one) :])
     for leaf in jax.tree.leaves(rest):
-        if isinstance(leaf, jax.Array):
+        if isinstance(leaf, jax.Array) and leaf.size:  # XLA replicates what is empty
             check_shards(leaf, NamedSharding(mesh, PartitionSpec("data")))
 
 
@@ -197,8 +197,13 @@ def check_shards(leaf: jax.Array, sharding: NamedSharding) -> None:
         assert np.asarray(shard.data).tobytes() == whole[k * rows : (k + 1) * rows].tobytes()
 
 
+def is_stage(drawn: object) -> bool:
+    """Whether a draw is a whole stage, and not the kind of one that is completed for its chain."""
+    return hasattr(drawn, "write") and not isinstance(drawn, type)
+
+
 @few(40)
-@given(st.lists(stages.filter(lambda s: hasattr(s, "write")), min_size=2, max_size=6), st.booleans())
+@given(st.lists(stages.filter(is_stage), min_size=2, max_size=6), st.booleans())
 def test_the_rules_refuse_what_the_oracle_refuses(order: list[oracle.chain.Stage], batched: bool) -> None:
     order = [*order[:2], oracle.Batch(2), *order[2:]] if batched else order
     assume(oracle.Map(f.MARK) not in order)  # it takes dicts only

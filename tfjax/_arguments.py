@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
+MOST = 2**62
+
 
 def require_count(name: str, value: Any, *, least: int) -> int:
-    """An int of at least `least`."""
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name} takes an int, given {value!r}")
-    if value < least:
-        raise ValueError(f"{name} takes an int of at least {least}, given {value}")
-    return value
+    """An int from `least` to 2**62, NumPy's included."""
+    number = _int(f"{name} takes an int", value)
+    if not least <= number <= MOST:
+        raise ValueError(f"{name} takes an int from {least} to 2**62, given {number}")
+    return number
 
 
 def require_seed(name: str, value: Any) -> int:
-    """An int that fits 64 bits."""
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name} takes an int as its seed, given {value!r}")
-    if not -(2**63) <= value < 2**63:
-        raise ValueError(f"{name}: the seed {value} does not fit 64 bits")
-    return value
+    """An int that fits 64 bits, NumPy's included."""
+    number = _int(f"{name} takes an int as its seed", value)
+    if not -(2**63) <= number < 2**63:
+        raise ValueError(f"{name}: the seed {number} does not fit 64 bits")
+    return number
+
+
+def _int(rule: str, value: Any) -> int:
+    if isinstance(value, bool | np.bool_):
+        raise TypeError(f"{rule}, given {value!r}")
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{rule}, given {value!r}") from None
 
 
 def require_function(name: str, fn: Any) -> Callable[..., Any]:
@@ -47,11 +59,11 @@ def require_shares(name: str, fractions: Any) -> tuple[tuple[str, float], ...]:
             f"{name} takes a dict of name to share, such as {{'train': 0.8, 'val': 0.2}}, given {fractions!r}"
         )
     for part, share in fractions.items():
-        if not isinstance(part, str) or not isinstance(share, int | float) or isinstance(share, bool):
+        if not isinstance(part, str) or isinstance(share, bool) or not isinstance(share, int | float | np.number):
             raise TypeError(f"{name} takes a dict of name to share, given {part!r}: {share!r}")
         if not share > 0:
             raise ValueError(f"{name}: the share of {part!r} is {share}: shares are above 0")
-    total = sum(fractions.values())
+    total = sum(float(share) for share in fractions.values())
     if total > 1 + 1e-9:
         raise ValueError(f"{name}: the shares add up to {total:g}: together they are at most 1")
-    return tuple((part, float(share)) for part, share in fractions.items())
+    return tuple((str(part), float(share)) for part, share in fractions.items())

@@ -307,6 +307,8 @@ class Building(ChainNode):
             from tfjax.graph.settings import check_tf_options
 
             check_tf_options(tf_options)
+        if caches is not None and not isinstance(caches, bool):
+            raise TypeError(f"options: caches is {caches!r}: pass True or False")
         reading = {name: v for name, v in (("how", fetch), ("verify_payload", verify_payload)) if v is not None}
         base = self._with_records(**reading) if reading else self
         return base._append(st.Options(**counts, caches=caches, tf_options=tf_options))

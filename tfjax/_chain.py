@@ -145,11 +145,14 @@ class ChainNode:
     def _first_from(self, step: int) -> Any:
         """The element at a step of epoch 0, made on this thread."""
         from tfjax.bridge.reader import read
+        from tfjax.bridge.tensor import narrows
         from tfjax.graph.plan import Run
 
         run = Run(start_epoch=0, start=step, stop=step + 1, epochs=1)
         self._plan.check()
-        leaves = next(read(self._plan, run, self._delivery.converters), None)
+        if self._plan.steps_per_epoch == 0:
+            raise IndexError(f"{self!r} yields nothing")
+        leaves = next(read(self._plan, run, self._delivery.converters, narrow=narrows()), None)
         if leaves is None:
             raise IndexError(f"{self!r} yields nothing")
         return self._delivery.deliver(leaves)

@@ -126,6 +126,8 @@ def from_examples(examples: Sequence[Any]) -> Pipeline:
         raise ValueError("from_examples: the sequence is empty")
     flat = [flatten_arrays(examples[i]) for i in range(len(examples))]
     structure = flat[0][1]
+    if not structure.paths:
+        raise ValueError(f"from_examples: example 0 is {examples[0]!r}, which has no leaf")
     odd = next((i for i, (_, other) in enumerate(flat) if other.treedef != structure.treedef), None)
     if odd is not None:
         raise ValueError(

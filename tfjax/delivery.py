@@ -61,6 +61,7 @@ def delivery_of(plan: Any, target: Target, functions: Sequence[DeviceFunction]) 
     Raises:
         PlacementError: batches do not divide over the devices, or a spec is longer than a leaf's rank.
     """
+    plan.element.require_deliverable()
     if plan.is_batched:
         target.check_batch(plan.batch_size, plan.tail)
     leaves, share = leaves_of(plan), target.is_host_memory

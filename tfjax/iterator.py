@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from tfjax.bridge.reader import read
+from tfjax.bridge.tensor import enable_x64, narrows
 from tfjax.delivery import Delivery
 from tfjax.graph.plan import Plan, Run
-from tfjax.placement.prefetch import Prefetcher
-from tfjax.placement.release import release
+from tfjax.placement.prefetch import Direct, Prefetcher
 from tfjax.state import State
 
 
@@ -61,13 +62,14 @@ class BatchIterator(Iterator[Any]):
         """
         plan.check()
         self._plan, self._run, self._make_state = plan, run, make_state
-        self._begin, self._delivered = time.perf_counter(), 0
-        self._wait_s, self._closed, self._failed = 0.0, False, False
-
-        def open_items() -> Iterator[Any]:
-            return _items(plan, delivery, run)
-
-        self._items: Iterator[Any] = Prefetcher(open_items, size=prefetch) if prefetch else open_items()
+        self._begin, self._delivered, self._closed = time.perf_counter(), 0, False
+        # What JAX is set to here holds for the run, also where it is set for this thread alone.
+        narrow = narrows()
+        self._items: Prefetcher[Any] | Direct[Any]
+        if prefetch:
+            self._items = Prefetcher(functools.partial(_threaded_items, plan, delivery, run, narrow), size=prefetch)
+        else:
+            self._items = Direct(_items(plan, delivery, run, narrow))
 
     def __next__(self) -> Any:
         """The next batch.
@@ -78,12 +80,7 @@ class BatchIterator(Iterator[Any]):
         """
         if self._closed:
             raise ValueError("this iterator is closed: make another one with pipe.iterate(state=...)")
-        if isinstance(self._items, Prefetcher):
-            batch = next(self._items)
-        else:
-            began = time.perf_counter()
-            batch = next(self._items)
-            self._wait_s += time.perf_counter() - began
+        batch = next(self._items)
         self._delivered += 1
         return batch
 
@@ -112,17 +109,12 @@ class BatchIterator(Iterator[Any]):
     @property
     def stats(self) -> Stats:
         """Batches, and seconds spent waiting for them."""
-        wait = self._items.wait_s if isinstance(self._items, Prefetcher) else self._wait_s
-        return Stats(self._delivered, wait, time.perf_counter() - self._begin)
+        return Stats(self._delivered, self._items.wait_s, time.perf_counter() - self._begin)
 
     def close(self) -> None:
         """Stop and release everything; a second call does nothing."""
-        if not self._closed:
-            self._closed = True
-            if isinstance(self._items, Prefetcher):
-                self._items.close()
-            else:
-                release(self, "_items")
+        self._closed = True
+        self._items.close()
 
     def __enter__(self) -> BatchIterator:
         """Itself."""
@@ -133,7 +125,13 @@ class BatchIterator(Iterator[Any]):
         self.close()
 
 
-def _items(plan: Plan, delivery: Delivery, run: Run) -> Iterator[Any]:
-    """Delivered batches; on the prefetching thread, which therefore also releases the graph's iterator."""
-    for leaves in read(plan, run, delivery.converters):
+def _items(plan: Plan, delivery: Delivery, run: Run, narrow: bool) -> Iterator[Any]:
+    """Delivered batches."""
+    for leaves in read(plan, run, delivery.converters, narrow=narrow):
         yield delivery.deliver(leaves)
+
+
+def _threaded_items(plan: Plan, delivery: Delivery, run: Run, narrow: bool) -> Iterator[Any]:
+    """The same on the prefetching thread, which therefore also releases the graph's iterator."""
+    with enable_x64(not narrow):
+        yield from _items(plan, delivery, run, narrow)

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import operator
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -65,6 +66,8 @@ class Pipeline(Building):
             TypeError: it is not known.
         """
         steps = self._plan.steps_per_epoch
+        if self._plan.is_endless:
+            raise TypeError("this dataset never ends, so an epoch has no length: use iterate(steps=...)")
         if steps is None:
             raise TypeError(
                 "how long an epoch of this streaming pipeline is is not known: use dataset.apply("
@@ -83,8 +86,9 @@ class Pipeline(Building):
             TypeError: the pipeline is batched or streams, or i is no int.
             IndexError: there is no such example.
         """
-        if not isinstance(i, int) or isinstance(i, bool):
+        if isinstance(i, bool) or not hasattr(i, "__index__"):
             raise TypeError(f"pipe[{i!r}]: the index of an example is an int")
+        i = operator.index(i)
         if self._plan.is_batched or self._plan.kind != "indexed":
             raise TypeError("pipe[i] is one example of an indexed pipeline before batch: use peek() for a batch")
         if not -len(self) <= i < len(self):

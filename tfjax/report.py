@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tfjax.bridge.leaf import Leaf, leaves_of
-from tfjax.bridge.reader import Reader
+from tfjax.bridge.reader import read
 from tfjax.bridge.tensor import as_view, narrows
 from tfjax.delivery import Delivery
 from tfjax.graph.plan import Run
@@ -54,10 +54,16 @@ def copy_report(plan: Any, delivery: Delivery) -> CopyReport:
 
     What `device_map` makes of the batch afterwards is new memory, and not part of the report.
     """
-    reader = Reader(plan.dataset(Run(start_epoch=0, start=0, stop=1), narrow=narrows()), ())
-    tensors = reader.tensors()
+    if plan.steps_per_epoch == 0:
+        raise ValueError("copy_report looks at the first batch, and an epoch of this pipeline has none")
+    keep = [_same] * len(delivery.converters)
+    tensors = next(read(plan, Run(start_epoch=0, start=0, stop=1, epochs=1), keep, narrow=narrows()))
     placed = delivery.place([convert(t) for convert, t in zip(delivery.converters, tensors, strict=True)])
     return CopyReport(tuple(_leaf(*x) for x in zip(leaves_of(plan), tensors, placed, strict=True)))
+
+
+def _same(tensor: Any) -> Any:
+    return tensor
 
 
 def _leaf(leaf: Leaf, tensor: Any, placed: Any) -> LeafReport:

@@ -21,6 +21,8 @@ def start(
 ) -> BatchIterator:
     """Begin or resume a run; see `Pipeline.iterate`."""
     plan = pipe._plan
+    if values is not None and not isinstance(values, Mapping):
+        raise TypeError(f"values is {values!r}: pass a dict of name to number")
     if values:
         raise ValueError(f"values: no op of this pipeline uses {', '.join(map(repr, values))}: leave values out")
     if isinstance(state, str):
@@ -28,7 +30,7 @@ def start(
     if state is not None and not isinstance(state, State):
         raise TypeError(f"state is a {type(state).__name__}: pass a State, or its JSON as text")
     position = None if state is None else (state.start_epoch, state.step)
-    run = run_of(plan.steps_per_epoch, position=position, **totals)
+    run = run_of(plan.steps_per_epoch, position=position, endless=plan.is_endless, **totals)
     if plan.steps_per_epoch == 0:
         raise ValueError(f"{pipe!r} has nothing to iterate over: an epoch has 0 steps")
     if state is not None:

@@ -19,6 +19,7 @@ from tfjax.errors import StateMismatchError
 FORMAT = 1
 _HASH_LENGTH = 8
 _MOST_PARTS = 32
+_MOST_STEPS = 2**62
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +84,7 @@ class State:
                 raise StateMismatchError(f"this is no tfjax state: {name!r} is missing")
             if not isinstance(read[name], kind) or isinstance(read[name], bool):
                 raise StateMismatchError(f"this is no tfjax state: {name!r} is {read[name]!r}")
-        if read["step"] < 0 or read["start_epoch"] < 0:
+        if not (0 <= read["step"] <= _MOST_STEPS and 0 <= read["start_epoch"] <= _MOST_STEPS):
             raise StateMismatchError(f"this is no tfjax state: step {read['step']}, epoch {read['start_epoch']}")
         return cls(**{name: read[name] for name in kinds if name != "parts"}, parts=tuple(read["parts"]))
 

@@ -154,7 +154,7 @@ def test_numeric_dtypes_pass(dtype: tf.DType) -> None:
 
 
 def variant() -> tf.Tensor:
-    return tf.raw_ops.EmptyTensorList(element_shape=(), max_num_elements=1, element_dtype=tf.int32)
+    return tf.raw_ops.EmptyTensorList(element_shape=-1, max_num_elements=1, element_dtype=tf.int32)
 
 
 REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
@@ -174,7 +174,7 @@ def test_what_jax_cannot_hold_is_refused_with_its_path(kind: str) -> None:
         tfjax.to_jax({"a": {"b": make()}})
 
 
-@pytest.mark.parametrize("make", ["tf.constant('a')", "tf.raw_ops.EmptyTensorList(element_shape=(), "
+@pytest.mark.parametrize("make", ["tf.constant('a')", "tf.raw_ops.EmptyTensorList(element_shape=-1, "
     "max_num_elements=1, element_dtype=tf.int32)", "tf.Variable(1.0).handle"], ids=["string", "variant", "resource"])
 def test_dlpack_would_abort_the_process(make: str) -> None:
     """What the check of the dtype is for."""

@@ -70,9 +70,9 @@ structures = st.recursive(
     ),
     max_leaves=5,
 )
-text_leaves = st.builds(Leaf, st.just("text"), st.sampled_from([(), (2,)]))
 others = st.dictionaries(st.just("a"), plain_leaves)
-texts = st.builds(lambda rest, text: rest | {"text": text}, others, text_leaves)
+text = others.map(lambda rest: rest | {"text": Leaf("text", ())})
+texts = others.map(lambda rest: rest | {"text": Leaf("text", (2,))})
 tokens = others.map(lambda rest: rest | {"tokens": Leaf("tokens", ())})
 
 
@@ -80,6 +80,6 @@ tokens = others.map(lambda rest: rest | {"tokens": Leaf("tokens", ())})
 def sources(draw: st.DrawFn, sizes: Sequence[int]) -> Source:
     """As many examples of one random structure as one of `sizes` says."""
     kind = draw(st.sampled_from([Arrays, Examples]))
-    spec = draw(st.one_of(structures, structures, texts, *([tokens] if kind is Examples else [])))
+    spec = draw(st.one_of(structures, structures, text, texts if kind is Arrays else tokens))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     return kind([map_tree(lambda leaf: leaf.sample(rng), spec) for _ in range(draw(st.sampled_from(sizes)))])

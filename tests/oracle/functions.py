@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +22,10 @@ class Function:
     def __repr__(self) -> str:
         """The name, as this module exports it."""
         return self.graph.__name__.upper()
+
+    def _repr_pretty_(self, printer: Any, _: bool) -> None:
+        """What hypothesis prints."""
+        printer.text(repr(self))
 
 
 def opposite(x: np.ndarray) -> np.ndarray:

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from .row import Row, Rows
-from .tree import Tree, map_tree, stack
+from .tree import Tree, is_text, map_tree, stack
 
 if TYPE_CHECKING:
     import tfjax
@@ -25,11 +25,20 @@ class Source(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Examples:
     """`from_examples`: a sequence of examples, whose leaves may vary in shape."""
 
     examples: Sequence[Tree]
+
+    def __repr__(self) -> str:
+        """Their number, and dtypes and shapes of the first."""
+        first = map_tree(lambda x: f"{x.dtype}{x.shape}", self.rows()[0].example)
+        return f"{type(self).__name__}({len(self.examples)} of {first})"
+
+    def _repr_pretty_(self, printer: Any, _: bool) -> None:
+        """What hypothesis prints."""
+        printer.text(repr(self))
 
     def rows(self) -> Rows:
         """One row an example."""
@@ -39,10 +48,10 @@ class Examples:
         """The pipeline over the same examples."""
         import tfjax
 
-        return tfjax.from_examples(list(self.examples))
+        return tfjax.from_examples([map_tree(as_python, example) for example in self.examples])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Arrays(Examples):
     """`from_arrays`: the same examples, of one shape, stacked."""
 
@@ -51,6 +60,11 @@ class Arrays(Examples):
         import tfjax
 
         return tfjax.from_arrays(stack([row.example for row in self.rows()]))
+
+
+def as_python(value: Tree) -> Tree:
+    """A leaf as a user has it: bytes where it is one text."""
+    return value.item() if isinstance(value, np.ndarray) and is_text(value) and not value.ndim else value
 
 
 def as_leaf(value: Tree) -> np.ndarray:

@@ -12,6 +12,7 @@ from tfjax.bridge.tensor import as_array, narrows, require_numeric
 from tfjax.bridge.tree import flatten_arrays
 from tfjax.errors import SpecError
 from tfjax.graph.element import NARROW
+from tfjax.graph.narrow import fits
 
 
 def to_jax(tree: Any) -> Any:
@@ -63,22 +64,19 @@ def _to_jax(leaf: Any, path: str) -> jax.Array:
 
 def _narrow(leaf: tf.Tensor, dtype: tf.DType, path: str) -> tf.Tensor:
     cast = tf.cast(leaf, dtype)
-    back, finite = tf.cast(cast, leaf.dtype), tf.ones_like(leaf, tf.bool)
-    if not leaf.dtype.is_integer:
-        back, finite = tf.where(tf.math.is_finite(tf.abs(back)), leaf, back), tf.math.is_finite(tf.abs(leaf))
-    if not bool(tf.reduce_all(tf.equal(back, leaf) | ~finite)):
-        raise SpecError(
-            f"{path} holds a {leaf.dtype.name} value that does not fit {dtype.name}: set jax_enable_x64, or clip it"
-        )
+    if not bool(fits(leaf, cast)):
+        wide = leaf.dtype.name
+        raise SpecError(f"{path} holds a {wide} value that does not fit {dtype.name}: set jax_enable_x64, or clip it")
     return cast
 
 
 def _to_tensor(leaf: Any, path: str) -> tf.Tensor:
-    if isinstance(leaf, jax.Array):
+    try:
+        if not isinstance(leaf, jax.Array):
+            return tf.convert_to_tensor(leaf)
         on_cpu = len(leaf.devices()) == 1 and next(iter(leaf.devices())).platform == "cpu"
         leaf = leaf if on_cpu else jax.device_put(np.asarray(leaf), jax.local_devices(backend="cpu")[0])
         return tf.experimental.dlpack.from_dlpack(leaf.__dlpack__())
-    try:
-        return tf.convert_to_tensor(leaf)
-    except (TypeError, ValueError, tf.errors.OpError) as error:
-        raise TypeError(f"to_tensor: {path} is a {type(leaf).__name__}, which TensorFlow has no dtype for") from error
+    except (AttributeError, TypeError, ValueError, RuntimeError, tf.errors.OpError) as error:
+        given = f"{type(leaf).__name__} of dtype {getattr(leaf, 'dtype', 'object')}"
+        raise TypeError(f"to_tensor: {path} is a {given}, which TensorFlow has no dtype for") from error

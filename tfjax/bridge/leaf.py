@@ -41,12 +41,13 @@ def leaves_of(plan: Plan) -> list[Leaf]:
     Raises:
         SpecError: a leaf whose rank is not known, or that is no array.
     """
+    plan.element.require_arrays()
     narrow = narrows()
     rows = ((plan.batch_size if plan.tail == 0 else None),) if plan.is_batched else ()
     leaves = []
     for i, (path, spec) in enumerate(plan.element.leaves()):
-        if not isinstance(spec, tf.TensorSpec) or spec.shape.rank is None:
-            raise SpecError(f"{path} is {spec}, whose rank is not known: use tf.ensure_shape in map")
+        if spec.shape.rank is None:
+            raise SpecError(f"the rank of {path} is not known: use tf.ensure_shape in map")
         dtype = narrowed(plan.element, i, narrow=narrow)
         was = None if dtype == spec.dtype else spec.dtype.name
         native = np.dtype(object) if dtype == tf.string else np.dtype(dtype.as_numpy_dtype)

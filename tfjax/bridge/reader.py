@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from tfjax._tensorflow import tf
-from tfjax.bridge.tensor import narrows
 from tfjax.graph.plan import Plan, Run
 
 Converter = Callable[[tf.Tensor], Any]
@@ -50,15 +49,21 @@ class Reader(Iterator[list[Any]]):
             raise StopIteration from None
 
 
-def read(plan: Plan, run: Run, convert: Sequence[Converter]) -> Iterator[list[Any]]:
+def read(plan: Plan, run: Run, convert: Sequence[Converter], *, narrow: bool) -> Iterator[list[Any]]:
     """The leaves of each step of a run.
+
+    Args:
+        plan: the graph.
+        run: its steps.
+        convert: for each leaf, tensor to array.
+        narrow: whether 64-bit leaves become 32 bits.
 
     Raises:
         CorruptDataError: stored data is damaged; the message names stage, example and place.
         TfjaxError: a function failed; the message names stage and example.
         SpecError: a value does not fit the dtype that it is narrowed to.
     """
-    reader = Reader(plan.dataset(run, narrow=narrows()), convert)
+    reader = Reader(plan.dataset(run, narrow=narrow), convert)
     step = run.start
     while True:
         try:

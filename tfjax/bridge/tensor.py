@@ -5,6 +5,7 @@ The dtype is looked at before DLPack is touched: exporting a string, variant or 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -15,11 +16,8 @@ import numpy as np
 
 from tfjax._tensorflow import tf
 from tfjax.errors import SpecError
+from tfjax.graph.element import NUMERIC
 
-NUMERIC = frozenset(
-    {tf.bool, tf.int8, tf.int16, tf.int32, tf.int64, tf.uint8, tf.uint16, tf.uint32, tf.uint64}
-    | {tf.float16, tf.bfloat16, tf.float32, tf.float64, tf.complex64, tf.complex128}
-)
 _TESTED_JAXLIB = ("0.10.",)
 _DLPACK_CPU = 1
 
@@ -38,6 +36,11 @@ def require_numeric(tensor: Any, path: str) -> None:
 def narrows() -> bool:
     """Whether JAX holds no 64-bit values, which is its default."""
     return not jax.config.jax_enable_x64  # type: ignore[attr-defined]
+
+
+def enable_x64(enabled: bool) -> contextlib.AbstractContextManager[None]:
+    """Let JAX hold 64-bit values, or not, on this thread."""
+    return jax.enable_x64(enabled)  # type: ignore[no-any-return]
 
 
 def as_view(tensor: tf.Tensor) -> np.ndarray:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tfjax._tensorflow import tf
 from tfjax.graph.element import Element
 from tfjax.graph.stages import Batch, Chain, Skip, Take
+from tfjax.spec import Structure
 
 
 @dataclass(frozen=True)
@@ -81,5 +85,14 @@ def delivered(element: Element, batch: Batch | None) -> Element:
         )
     if "mask" in example:
         raise KeyError("remainder='pad' adds the key 'mask', which the elements have already: rename theirs in map")
-    leaves, structure = element.structure.flatten({**example, "mask": tf.TensorSpec((), tf.bool)})
+    if not all(isinstance(key, str) for key in example):
+        raise TypeError(f"remainder='pad' adds the key 'mask', but elements have the keys {list(example)}: use strings")
+    leaves, structure = add_mask(element.structure, element.specs, tf.TensorSpec((), tf.bool))
     return Element(tuple(leaves), structure, element.host_keys)
+
+
+def add_mask(structure: Structure, leaves: Sequence[Any], mask: Any) -> tuple[list[Any], Structure]:
+    """The leaves of a dictionary with a `mask`, which takes the place that the kind of dictionary gives it."""
+    example = copy.copy(structure.unflatten(leaves))
+    example["mask"] = mask
+    return structure.flatten(example)

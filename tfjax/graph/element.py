@@ -9,6 +9,11 @@ from tfjax.errors import SpecError
 from tfjax.spec import Structure, format_keys, format_spec
 
 NARROW = {tf.int64: tf.int32, tf.uint64: tf.uint32, tf.float64: tf.float32, tf.complex128: tf.complex64}
+NUMERIC = frozenset(
+    {tf.bool, tf.int8, tf.int16, tf.int32, tf.int64, tf.uint8, tf.uint16, tf.uint32, tf.uint64}
+    | {tf.float16, tf.bfloat16, tf.float32, tf.float64, tf.complex64, tf.complex128}
+)
+_DENSE = "make it dense in map, e.g. with .to_tensor() or tf.sparse.to_dense, or drop it"
 _FIX = "add Resize, sequence.Pad, bucket or tf.ensure_shape"
 
 
@@ -40,8 +45,9 @@ class Element:
     def require_keys(self, stage: str, keys: tuple[str, ...]) -> None:
         """Raise KeyError where the element has no such top-level key, TypeError where it has none at all."""
         if not any(self.structure.keys):
-            kind = type(self.structure.unflatten(self.specs)).__name__
-            raise TypeError(f"{stage} takes the keys of a dict, but elements are {kind}: return a dict from map")
+            raise TypeError(
+                f"{stage} takes the keys of a dict, but elements are ({self.describe()}): return a dict from map"
+            )
         missing = [k for k in keys if k not in self.structure.keys]
         if missing:
             raise KeyError(f"{stage}: no key {missing[0]!r}; the keys are {format_keys(self.structure.keys)}")
@@ -50,18 +56,23 @@ class Element:
         """Raise SpecError where a leaf cannot be stacked into a batch."""
         for path, spec in self.leaves():
             if not isinstance(spec, tf.TensorSpec):
-                kind = type(spec).__name__.removesuffix("Spec")
-                fix = "make it dense in map, e.g. with .to_tensor() or tf.sparse.to_dense"
-                raise SpecError(f"{path} is a {kind}, which is no array: {fix}")
+                raise SpecError(f"{path} is a {type(spec).__name__.removesuffix('Spec')}, which is no array: {_DENSE}")
             if not spec.shape.is_fully_defined():
                 shape = tuple(spec.shape) if spec.shape.rank is not None else "of unknown rank"
                 raise SpecError(f"{path} is {shape}, and batch needs a static shape: {_FIX}")
 
+    def require_arrays(self) -> None:
+        """Raise SpecError where a leaf is no array: ragged, sparse, a dataset, or of a dtype without a way to JAX."""
+        for path, spec in self.leaves():
+            if not isinstance(spec, tf.TensorSpec):
+                raise SpecError(f"{path} is a {type(spec).__name__.removesuffix('Spec')}, which is no array: {_DENSE}")
+            if spec.dtype not in NUMERIC and spec.dtype != tf.string:
+                raise SpecError(f"{path} is {spec.dtype.name}, which has no way to JAX: cast or drop it in map")
+
     def require_deliverable(self) -> None:
         """Raise SpecError where a leaf can be neither a jax.Array nor kept on the host as asked."""
+        self.require_arrays()
         for i, (path, spec) in enumerate(self.leaves()):
-            if not isinstance(spec, tf.TensorSpec) or spec.dtype in (tf.variant, tf.resource):
-                raise SpecError(f"{path} is {describe_spec(spec)}, which is no array: drop it or convert it in map")
             if spec.dtype == tf.string and not self.on_host(i):
                 key = self.structure.keys[i]
                 fix = "encode it in map" if key is None else f"use drop({key!r}) or keep_on_host({key!r})"

@@ -88,7 +88,8 @@ class _Folding:
 
     def _add(self, stage: Stage) -> None:
         if isinstance(stage, Filter):
-            self.rows = Ordered(self.rows, Chosen(kept_rows(stage, self._mapped(), self.functions[stage])))
+            asked = Mapped(self.rows, [*self.pending, self.functions[stage]], seed=0)
+            self.rows = Ordered(self.rows, Chosen(kept_rows(stage, asked)))
         elif isinstance(stage, Map):
             self.pending.append(self.functions[stage])
             self.element = self.pending[-1].element
@@ -145,21 +146,23 @@ def _transform(stage: Stage, rows: Rows) -> Transform:
     raise TypeError(f"{stage.describe()} is no order stage")
 
 
-def kept_rows(stage: Filter, rows: Rows, predicate: Function) -> np.ndarray:
-    """The rows whose elements the predicate keeps, int64; worked out once for each stage.
+def kept_rows(stage: Filter, asked: Rows) -> np.ndarray:
+    """The rows for which a predicate holds, int64; worked out once for each stage.
 
-    Only what the predicate reads is computed: the rest of the graph has no consumer and is pruned.
+    Args:
+        stage: the filter.
+        asked: rows of one boolean leaf. Only what the predicate reads is computed: the rest of the graph has no
+            consumer and is pruned.
     """
     if stage not in _kept:
-        asked = Mapped(rows, [predicate], 0)
 
         def step(start: tf.Tensor) -> tf.Tensor:
-            positions = tf.range(start, tf.minimum(start + _FILTER_BATCH, rows.length), dtype=tf.int64)
+            positions = tf.range(start, tf.minimum(start + _FILTER_BATCH, asked.length), dtype=tf.int64)
             keep = asked.fetch(tf.constant(0, tf.int64), positions).leaves[0]
             return tf.boolean_mask(positions, keep)
 
         step = tf.autograph.experimental.do_not_convert(step)
-        starts = tf.data.Dataset.range(0, rows.length, _FILTER_BATCH)
+        starts = tf.data.Dataset.range(0, asked.length, _FILTER_BATCH)
         parts = [p.numpy() for p in starts.map(step, num_parallel_calls=tf.data.AUTOTUNE)]
         _kept[stage] = np.concatenate(parts) if parts else np.zeros(0, np.int64)
     return _kept[stage]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tfjax._tensorflow import tf
+from tfjax.errors import SpecError
 from tfjax.graph.element import Element, describe_spec
 from tfjax.graph.stages import Filter, Map, RandomMap
 from tfjax.spec import Structure
@@ -85,6 +86,8 @@ def trace(stage: Map, element: Element) -> Function:
         count = len(element.specs)
         example = element.structure.unflatten(leaves[:count])
         out, structure = element.structure.flatten(_call(stage, fn, (example, *leaves[count:])))
+        if not out:
+            raise SpecError(f"{stage.describe()} returns no leaf: return at least one tensor")
         structures.append(structure)
         return [_to_tensor(stage, leaf, path) for leaf, path in zip(out, structure.paths, strict=True)]
 
@@ -128,7 +131,7 @@ def _call(stage: Map, fn: Callable[..., Any], arguments: tuple[Any, ...]) -> Any
             ) from error
         if isinstance(error, KeyError) and error.args and isinstance(arguments[0], dict):
             named = re.search(r"KeyError: (.+)", str(error))  # AutoGraph puts a traceback into the argument
-            key = named[1].strip("\"\\") if named else repr(error.args[0])
+            key = named[1].strip('"\\') if named else repr(error.args[0])
             keys = ", ".join(map(repr, arguments[0]))
             raise KeyError(f"{stage.describe()}: no key {key}; the keys are {keys}") from error
         raise

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from tfjax._tensorflow import tf
 from tfjax.errors import CorruptDataError, TfjaxError
-from tfjax.graph.batches import Batches, delivered
+from tfjax.graph.batches import Batches, add_mask, delivered
 from tfjax.graph.fold import Functions, fold
 from tfjax.graph.narrow import narrow_leaves, narrowing_error
 from tfjax.graph.order import batch_positions
@@ -33,7 +33,7 @@ class IndexedPlan:
         self._chain, self._functions = chain, functions
         self._settings = graph_settings(chain)
         folded = fold(chain, functions, caches=self._settings.caches)
-        self.rows, self.notes = folded.rows, folded.notes
+        self.rows, self.notes, self.rows_structure = folded.rows, folded.notes, folded.element.structure
         self.batches = Batches.of(chain, self.rows.length)
         if self.is_batched:
             folded.element.require_static()
@@ -59,13 +59,17 @@ class IndexedPlan:
         """See `Plan`."""
         return self.batches.count
 
+    @property
+    def is_endless(self) -> bool:
+        """See `Plan`."""
+        return False
+
     def check(self) -> None:
         """See `Plan`."""
         origin_of(self._chain).source.check()
 
     def dataset(self, run: Run, *, narrow: bool) -> tf.data.Dataset:
         """See `Plan`."""
-        self.element.require_deliverable()
 
         def step(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
             return tuple(narrow_leaves(self.element, self._batch(run.start_epoch, number), narrow=narrow))
@@ -96,8 +100,8 @@ class IndexedPlan:
                 leaves[:1] = [tf.identity(leaf) for leaf in leaves[:1]]
         if not self.is_batched:
             return [tf.squeeze(leaf, 0) if isinstance(leaf, tf.Tensor) else leaf[0] for leaf in leaves]
-        if self.batches.remainder == "pad":
-            leaves.insert(self.element.structure.paths.index("['mask']"), real)
+        if real is not None:
+            leaves, _ = add_mask(self.rows_structure, leaves, real)
         size = None if self.tail else self.batches.size
         for leaf, spec in zip(leaves, self.element.specs, strict=True):
             leaf.set_shape((size, *spec.shape))  # known to be so; costs nothing when the graph runs

@@ -41,9 +41,7 @@ class Loop:
         """Whether every leaf passes through, so that nothing loops."""
         return not self._computed
 
-    def __call__(
-        self, index: tf.Tensor, leaves: Sequence[tf.Tensor], seeds: Sequence[tf.Tensor]
-    ) -> list[tf.Tensor]:
+    def __call__(self, index: tf.Tensor, leaves: Sequence[tf.Tensor], seeds: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         """Apply the functions to each row.
 
         Args:

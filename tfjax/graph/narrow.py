@@ -28,13 +28,17 @@ def narrow_leaves(element: Element, leaves: list[tf.Tensor], *, narrow: bool) ->
 
 def _checked_cast(leaf: tf.Tensor, dtype: tf.DType, number: int) -> tf.Tensor:
     cast = tf.cast(leaf, dtype)
-    if leaf.dtype.is_integer:
-        fits = tf.reduce_all(tf.equal(tf.cast(cast, leaf.dtype), leaf))
-    else:  # a finite value that becomes infinite is lost as surely as an integer that wraps
-        finite = tf.math.is_finite(tf.abs(leaf))
-        fits = tf.reduce_all(tf.equal(finite, finite & tf.math.is_finite(tf.abs(cast))))
-    with tf.control_dependencies([tf.debugging.Assert(fits, [f"{_MARK}{number}"])]):
+    with tf.control_dependencies([tf.debugging.Assert(fits(leaf, cast), [f"{_MARK}{number}"])]):
         return tf.identity(cast)
+
+
+def fits(wide: tf.Tensor, slim: tf.Tensor) -> tf.Tensor:
+    """Whether no integer has wrapped, and no finite number has become infinite, on the way from `wide` to `slim`."""
+    if wide.dtype.is_integer:
+        return tf.reduce_all(tf.equal(tf.cast(slim, wide.dtype), wide))
+    if wide.dtype.is_complex:
+        return fits(tf.math.real(wide), tf.math.real(slim)) & fits(tf.math.imag(wide), tf.math.imag(slim))
+    return tf.reduce_all(tf.math.is_finite(slim) | ~tf.math.is_finite(wide))
 
 
 def narrowing_error(element: Element, error: Exception) -> SpecError | None:

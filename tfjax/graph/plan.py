@@ -54,6 +54,11 @@ class Plan(Protocol):
         """Elements that one epoch delivers; None where that is not known."""
         ...
 
+    @property
+    def is_endless(self) -> bool:
+        """Whether an epoch never ends."""
+        ...
+
     def dataset(self, run: Run, *, narrow: bool) -> tf.data.Dataset:
         """Flat tuples of leaves, one a step."""
         ...

@@ -49,6 +49,11 @@ def check(chain: Chain, new: Stage, *, batched: bool = False) -> None:
     """
     name = stage_name(new)
     batch = _last(chain, Batch)
+    if batched and isinstance(new, Map | Batch):
+        raise ValueError(
+            f"{name} takes single examples, and {chain[0].describe()} yields batches: use dataset.unbatch() before "
+            "from_tf, or say batched=False; device_map takes a function of a batch"
+        )
     if batch is not None and not isinstance(new, _AFTER_BATCH):
         _refuse(new, batch, "a pipeline is batched once" if isinstance(new, Batch) else f"put {name} before batch")
     if isinstance(new, DeviceMap | Place) and batch is None and not batched:

@@ -182,4 +182,6 @@ NAMES: Mapping[type[Stage], str] = {
 
 def stage_name(stage: Stage) -> str:
     """The name of the method that made a stage."""
+    if isinstance(stage, Map) and stage.name is not None:
+        return stage.name.split("(")[0]
     return NAMES.get(type(stage), type(stage).__name__.lower())

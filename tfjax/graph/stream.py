@@ -5,9 +5,11 @@ Nothing can be fetched by index, so a state is resumed by replay: the steps befo
 
 from __future__ import annotations
 
+from typing import Any
+
 from tfjax._tensorflow import tf
 from tfjax.errors import CorruptDataError, TfjaxError
-from tfjax.graph.batches import delivered
+from tfjax.graph.batches import add_mask, delivered
 from tfjax.graph.element import Element
 from tfjax.graph.fold import Functions, pipeline_seed
 from tfjax.graph.narrow import narrow_leaves, narrowed, narrowing_error
@@ -16,6 +18,7 @@ from tfjax.graph.plan import Run, origin_of
 from tfjax.graph.settings import graph_settings
 from tfjax.graph.stages import Batch, Chain, Filter, KeepOnHost, Map, Skip, Stage, Take
 from tfjax.sources.foreign import Foreign
+from tfjax.spec import Structure
 
 _no_autograph = tf.autograph.experimental.do_not_convert
 
@@ -39,6 +42,7 @@ class StreamPlan:
                 element = element.keep_on_host(stage.keys)
         if self._batch is not None:
             element.require_static()
+        self._rows_structure = element.structure
         self.element = delivered(element, self._batch)
         self.notes = ["a state is resumed by replay: the steps before it are computed again and thrown away"]
 
@@ -71,6 +75,11 @@ class StreamPlan:
         """See `Plan`."""
         return self._count(before_batch=False)
 
+    @property
+    def is_endless(self) -> bool:
+        """See `Plan`."""
+        return self._foreign.is_endless and not any(isinstance(s, Take) for s in self._chain)
+
     def _count(self, *, before_batch: bool) -> int | None:
         count = self._foreign.cardinality
         for stage in self._chain[1:]:
@@ -89,7 +98,6 @@ class StreamPlan:
 
     def dataset(self, run: Run, *, narrow: bool) -> tf.data.Dataset:
         """See `Plan`."""
-        self.element.require_deliverable()
         if run.epochs == 1:
             steps = self._one_epoch(tf.constant(run.start_epoch, tf.int64))
         else:
@@ -99,7 +107,7 @@ class StreamPlan:
         steps = steps.skip(run.start) if run.start else steps
         if any(narrowed(self.element, i, narrow=narrow) != s.dtype for i, s in enumerate(self.element.specs)):
             steps = steps.map(
-                _no_autograph(lambda *leaves: tuple(narrow_leaves(self.element, list(leaves), narrow=narrow))),
+                _no_autograph(lambda *tree: tuple(narrow_leaves(self.element, self._flat(tree), narrow=narrow))),
                 num_parallel_calls=self._settings.parallel_calls,
             )
         return self._settings.apply(steps)
@@ -108,9 +116,10 @@ class StreamPlan:
         """Flat tuples of leaves; while functions need it, the number of each row leads them."""
         stages = [s for s in self._chain[1:] if isinstance(s, Map | Take | Skip | Batch)]
         if not stages:
-            return self._foreign.dataset
+            plain = self._foreign.is_flat_alike
+            return self._foreign.dataset if plain else self._foreign.dataset.map(_no_autograph(self._leaves))
         rows = self._foreign.dataset.enumerate()
-        dataset = rows.map(_no_autograph(lambda index, tree: (index, *tf.nest.flatten(tree))))
+        dataset = rows.map(_no_autograph(lambda index, tree: (index, *self._flat((tree,)))))
         seeds = epoch_words(pipeline_seed(self._chain), epoch, range(len(stages)))
         ordinal = 0
         for stage in stages:
@@ -118,13 +127,21 @@ class StreamPlan:
             ordinal += isinstance(stage, Map) and not isinstance(stage, Filter) and self._functions[stage].random
         return dataset if self._batch is not None else dataset.map(_no_autograph(lambda _, *leaves: leaves))
 
+    def _leaves(self, *tree: Any) -> tuple[tf.Tensor, ...]:
+        return tuple(self._flat(tree))
+
+    def _flat(self, tree: tuple[Any, ...]) -> list[tf.Tensor]:
+        """The leaves of an element, which tf.data hands over as one argument, or a tuple as several."""
+        structure = origin_of(self._chain).structure
+        return structure.flatten(tree[0] if len(tree) == 1 else tree)[0]  # type: ignore[no-any-return]
+
     def _apply(self, stage: Stage, dataset: tf.data.Dataset, word: tf.Tensor) -> tf.data.Dataset:
         if isinstance(stage, Take):
             return dataset.take(stage.n)
         if isinstance(stage, Skip):
             return dataset.skip(stage.n)
         if isinstance(stage, Batch):
-            return _batched(dataset, stage, self.element)
+            return _batched(dataset, stage, self._rows_structure)
         fn = self._functions[stage]
         if isinstance(stage, Filter):
             return dataset.filter(_no_autograph(lambda _, *leaves: fn(leaves)[0]))
@@ -145,7 +162,7 @@ class StreamPlan:
         return failed(f"the graph failed at step {step}: {text}")
 
 
-def _batched(dataset: tf.data.Dataset, batch: Batch, element: Element) -> tf.data.Dataset:
+def _batched(dataset: tf.data.Dataset, batch: Batch, structure: Structure) -> tf.data.Dataset:
     size = batch.size
     whole = dataset.map(_no_autograph(lambda _, *leaves: leaves)).batch(size, drop_remainder=batch.remainder == "drop")
     if batch.remainder in ("drop", "keep"):
@@ -159,8 +176,6 @@ def _batched(dataset: tf.data.Dataset, batch: Batch, element: Element) -> tf.dat
                 return tuple(tf.ensure_shape(leaf, (size, *leaf.shape[1:])) for leaf in leaves)
         # The last row is repeated: real values keep every statistic finite; `mask` tells them apart.
         at = tf.minimum(tf.range(size), rows - 1)
-        out = [tf.gather(leaf, at) for leaf in leaves]
-        out.insert(element.structure.paths.index("['mask']"), tf.range(size) < rows)
-        return tuple(out)
+        return tuple(add_mask(structure, [tf.gather(leaf, at) for leaf in leaves], tf.range(size) < rows)[0])
 
     return whole.map(_no_autograph(fill))

@@ -79,6 +79,7 @@ class Prefetcher(Iterator[T], Generic[T]):
         if item is not _END:
             self._shared.room.put(None)
             return item  # type: ignore[no-any-return]
+        self._shared.items.put((_END, error))  # for whoever else waits
         self._ended = StopIteration() if error is None or self._shared.stopped else error
         self._stop()
         raise self._ended
@@ -89,6 +90,46 @@ class Prefetcher(Iterator[T], Generic[T]):
         self._stop()
         if self._thread is not threading.current_thread():
             self._thread.join(_JOIN_TIMEOUT_S)  # an item that is being made may never come: it is not waited for
+
+
+class Direct(Iterator[T], Generic[T]):
+    """The same over an iterator that is advanced by whoever takes the items, with nothing made ahead."""
+
+    def __init__(self, items: Iterator[T]) -> None:
+        """Wrap an iterator."""
+        self._items: Iterator[T] | None = items
+        self._ended: BaseException | None = None
+        self._lock = threading.Lock()
+        self.wait_s = 0.0
+        self._release = weakref.finalize(self, _release, items)
+        self._release.atexit = False
+
+    def __next__(self) -> T:
+        """The next item; see `Prefetcher`."""
+        with self._lock:
+            if self._ended is not None or self._items is None:
+                raise self._ended or StopIteration
+            began = time.perf_counter()
+            try:
+                return next(self._items)
+            except BaseException as error:
+                self._ended = error
+                raise
+            finally:
+                self.wait_s += time.perf_counter() - began
+
+    def close(self) -> None:
+        """Release the iterator."""
+        self._ended = self._ended or StopIteration()
+        self._items = None
+        self._release()
+
+
+def _release(items: Iterator[Any]) -> None:
+    """Drop an iterator on another thread: deleting one of tf.data while it tunes itself stalls for up to a second."""
+    box = [items]
+    del items
+    threading.Thread(target=box.clear, name="tfjax-release", daemon=True).start()
 
 
 def _produce(shared: _Shared, open_items: Callable[[], Iterator[Any]]) -> None:

@@ -64,8 +64,15 @@ class Arrays:
 
 def _tensor(array: Any, path: str) -> tf.Tensor:
     value = np.asarray(array)
+    if value.ndim == 0 and value.dtype == object:
+        kind = type(array).__name__
+        raise TypeError(
+            f"from_arrays: {path} is a {kind}, no array and no registered pytree: pass arrays, e.g. in a dict"
+        )
     if value.ndim == 0:
-        raise ValueError(f"from_arrays: {path} is a scalar: every leaf has one row an example")
+        raise ValueError(
+            f"from_arrays: {path} is the scalar {array!r}: every leaf has one row an example; make a list np.array(...)"
+        )
     if value.dtype == object and not all(isinstance(x, str | bytes) for x in value.flat):
         odd = next(x for x in value.flat if not isinstance(x, str | bytes))
         kind = type(odd).__name__

@@ -111,24 +111,29 @@ class _Varying:
 
 
 def _column(values: Sequence[Any], path: str) -> _Fixed | _Varying:
-    arrays = [np.asarray(v) for v in values]
+    arrays = [_array(v) for v in values]
     for kind, what in ((TypeError, "dtype"), (ValueError, "ndim")):
         _require_same(arrays, path, what, kind)
-    if arrays[0].dtype.kind in "US":
-        arrays = [a.astype(object) for a in arrays]
-    elif arrays[0].dtype.kind == "O":
-        given = type(values[0]).__name__
-        raise TypeError(f"from_examples: {path} of example 0 is a {given}: pass strings, numbers or arrays")
+    if arrays[0].dtype == object:
+        odd = next(((i, x) for i, a in enumerate(arrays) for x in a.flat if not isinstance(x, str | bytes)), None)
+        if odd is not None:
+            given = type(odd[1]).__name__
+            raise TypeError(f"from_examples: {path} of example {odd[0]} is a {given}: pass strings, numbers or arrays")
     same = all(a.shape == arrays[0].shape for a in arrays)
     return _Fixed(np.stack(arrays)) if same else _Varying(arrays)
 
 
-def _require_same(arrays: Sequence[np.ndarray], path: str, what: str, error: type[Exception]) -> None:
-    def of(a: np.ndarray) -> Any:
-        return a.dtype.kind if what == "dtype" and a.dtype.kind in "US" else getattr(a, what)
+def _array(value: Any) -> np.ndarray:
+    """An array; strings are kept as objects, because NumPy's own byte strings lose zeros at their end."""
+    if isinstance(value, str | bytes):
+        return np.array(value, object)
+    array = np.asarray(value)
+    return array.astype(object) if array.dtype.kind in "US" else array
 
-    first = of(arrays[0])
-    odd = next((i for i, a in enumerate(arrays) if of(a) != first), None)
+
+def _require_same(arrays: Sequence[np.ndarray], path: str, what: str, error: type[Exception]) -> None:
+    first = getattr(arrays[0], what)
+    odd = next((i for i, a in enumerate(arrays) if getattr(a, what) != first), None)
     if odd is not None:
         given = getattr(arrays[odd], what)
         rule = f"every example has one {what} a leaf"

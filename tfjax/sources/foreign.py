@@ -26,27 +26,20 @@ class Foreign:
         Raises:
             ValueError: the leading dimensions do not tell.
         """
+        if batched is not None and not isinstance(batched, bool):
+            raise TypeError(f"from_tf: batched is {batched!r}: pass True, False or None")
         self.dataset, self.paths = dataset, tuple(paths)
+        # tf.nest and JAX order some dictionaries differently.
+        self.is_flat_alike = [id(s) for s in tf.nest.flatten(dataset.element_spec)] == [id(s) for s in specs]
         self.batched = _is_batched(specs, paths) if batched is None else batched
         if self.batched:
             specs = [_row(spec, path) for spec, path in zip(specs, paths, strict=True)]
         self.spec = tuple(specs)
 
-    def __len__(self) -> int:
-        """Examples or batches, where the graph tells.
-
-        Raises:
-            TypeError: the graph does not tell.
-        """
-        cardinality = int(self.dataset.cardinality())
-        if cardinality == tf.data.UNKNOWN_CARDINALITY:
-            raise TypeError(
-                "the length of this tf.data.Dataset is not known: use dataset.apply(tf.data.experimental."
-                "assert_cardinality(n)) before from_tf"
-            )
-        if cardinality == tf.data.INFINITE_CARDINALITY:
-            raise TypeError("this tf.data.Dataset never ends: remove its repeat, and use iterate(epochs=) or (steps=)")
-        return cardinality
+    @property
+    def is_endless(self) -> bool:
+        """Whether the graph says that it never ends."""
+        return bool(self.dataset.cardinality() == tf.data.INFINITE_CARDINALITY)
 
     @property
     def cardinality(self) -> int | None:
@@ -65,7 +58,13 @@ class Foreign:
 
 
 def _is_batched(specs: Sequence[Any], paths: Sequence[str]) -> bool:
-    shapes = [spec.shape if isinstance(spec, tf.TensorSpec) else tf.TensorShape(None) for spec in specs]
+    odd = next(((p, s) for p, s in zip(paths, specs, strict=True) if not isinstance(s, tf.TensorSpec)), None)
+    if odd is not None:
+        kind = type(odd[1]).__name__.removesuffix("Spec")
+        raise SpecError(
+            f"from_tf: {odd[0]} is a {kind}, which is no array: make it dense, or drop it, with dataset.map"
+        )
+    shapes = [spec.shape for spec in specs]
     if any(shape.rank == 0 for shape in shapes):
         return False
     leading = [None if shape.rank is None else shape[0] for shape in shapes]

@@ -110,7 +110,7 @@ class Records:
             return _raw(_read_in_graph(self.files, indices))
         rows, ok = fetch_rows(self._handle, indices, [tf.string])  # type: ignore[attr-defined]
         rows.set_shape(indices.shape)
-        return Raw((rows,), ok)
+        return Raw((rows,), ok if self.verify_payload else None)
 
     def read(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Records as an object array of bytes (n,), and which are ok, bool (n,), outside any graph."""
@@ -138,7 +138,7 @@ class Records:
 
 
 def _raw(rows: tf.Tensor) -> Raw:
-    return Raw((rows,), tf.ones_like(indices, tf.bool))
+    return Raw((rows,))
 
 
 def _read_in_graph(files: RecordFiles, indices: tf.Tensor) -> tf.Tensor:
@@ -285,12 +285,11 @@ def with_records(source: Source, **changes: Any) -> Source:
 
     >>> with_records(object(), how="mmap")
     Traceback (most recent call last):
-    TypeError: a object holds no records: how and verify_payload are for sources over TFRecord files
+    TypeError: options: fetch and verify_payload are for TFRecord files, and this source is object
     """
     if isinstance(source, Records):
         return replace(source, **changes)
     if isinstance(source, ParsedRecords):
         return replace(source, records=replace(source.records, **changes))
-    raise TypeError(
-        f"a {type(source).__name__} holds no records: how and verify_payload are for sources over TFRecord files"
-    )
+    kind = type(source).__name__
+    raise TypeError(f"options: fetch and verify_payload are for TFRecord files, and this source is {kind}")

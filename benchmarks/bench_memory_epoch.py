@@ -1,0 +1,148 @@
+"""A shuffled epoch over images in memory, as CIFAR has them: uint8 32x32x3 and a label, batch 500, handed to JAX."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import grain
+import jax
+import numpy as np
+import tensorflow_datasets as tfds
+
+import tfjax
+from benchmarks.consume import consume, receive, row_sums
+from benchmarks.data import full_batches, photos
+from benchmarks.harness import Bench, Contender, Timed, arguments, require_equal
+from tfjax._tensorflow import tf
+
+BATCH = 500
+SHUFFLE_BUFFER = 10_000
+SLICES = "from_tensor_slices.shuffle.batch + as_numpy + device_put"
+FLOOR = "NumPy permuted gather + device_put"
+Rows = dict[str, np.ndarray]
+
+
+def ours(rows: Rows) -> Iterator[Any]:
+    """One iterator over all epochs, as `iterate(epochs=)` gives it."""
+    return tfjax.from_arrays(rows).shuffle(seed=0).batch(BATCH).iterate(forever=True)
+
+
+def slices(rows: Rows) -> Iterator[Any]:
+    """The usual tf.data graph; `repeat`, so that it too is one iterator over all epochs."""
+    ds = tf.data.Dataset.from_tensor_slices(rows).shuffle(SHUFFLE_BUFFER, seed=0)
+    ds = ds.batch(BATCH, drop_remainder=True).prefetch(tf.data.AUTOTUNE).repeat()
+    return map(jax.device_put, iter(tfds.as_numpy(ds)))
+
+
+def grain_map_dataset(rows: Rows) -> Iterator[Any]:
+    """Grain's in-memory form: globally shuffled, one Python call an example."""
+
+    class Source:
+        def __len__(self) -> int:
+            return len(rows["label"])
+
+        def __getitem__(self, index: int) -> Rows:
+            return {key: value[index] for key, value in rows.items()}
+
+    dataset = grain.MapDataset.source(Source()).shuffle(0).repeat().batch(BATCH)
+    return map(jax.device_put, iter(dataset.to_iter_dataset()))
+
+
+def torch_loader(rows: Rows) -> Iterator[Any]:
+    """DataLoader in this process with whole batches from one index call, which is its fastest way in memory."""
+    import torch
+    from torch.utils.data import BatchSampler, DataLoader, RandomSampler, TensorDataset
+
+    dataset = TensorDataset(torch.from_numpy(rows["image"]), torch.from_numpy(rows["label"]))
+    batches = BatchSampler(RandomSampler(dataset), BATCH, drop_last=True)
+    loader = DataLoader(dataset, sampler=batches, batch_size=None)
+    for _ in itertools.count():
+        for image, label in loader:
+            yield jax.device_put({"image": image.numpy(), "label": label.numpy()})
+
+
+def torch_usual(rows: Rows) -> Iterator[Any]:
+    """DataLoader as its tutorial has it: shuffle=True, examples collated one by one."""
+    import torch
+    from torch.utils.data import DataLoader, TensorDataset
+
+    dataset = TensorDataset(torch.from_numpy(rows["image"]), torch.from_numpy(rows["label"]))
+    loader = DataLoader(dataset, batch_size=BATCH, shuffle=True, drop_last=True)
+    for _ in itertools.count():
+        for image, label in loader:
+            yield jax.device_put({"image": image.numpy(), "label": label.numpy()})
+
+
+def numpy_gather(rows: Rows) -> Iterator[Any]:
+    """A permutation, and `np.take` a batch."""
+    rng = np.random.default_rng(0)
+    for _ in itertools.count():
+        for index in full_batches(rng.permutation(len(rows["label"])), BATCH):
+            yield jax.device_put({key: np.take(value, index, axis=0) for key, value in rows.items()})
+
+
+def numpy_alone(rows: Rows) -> Iterator[Any]:
+    """The gather without JAX, for `receive` only."""
+    rng = np.random.default_rng(0)
+    for _ in itertools.count():
+        for index in full_batches(rng.permutation(len(rows["label"])), BATCH):
+            yield {key: np.take(value, index, axis=0) for key, value in rows.items()}
+
+
+def contenders(bench: Bench, rows: Rows, how: Any, more: dict[str, Any]) -> list[Contender]:
+    """All of them, each an iterator that goes on from round to round."""
+    ways = {"tfjax": ours, SLICES: slices, "Grain MapDataset + device_put": grain_map_dataset}
+    try:
+        import torch  # noqa: F401
+    except ImportError:
+        bench.skip("torch DataLoader", "torch is not installed: it is no dependency, install it to compare")
+    else:
+        ways["torch DataLoader, whole batches"] = torch_loader
+        ways["torch DataLoader, shuffle=True"] = torch_usual
+    ways = {**ways, FLOOR: numpy_gather, **more}
+    steps = len(rows["label"]) // BATCH
+    slow = {name for name in ways if name.startswith(("Grain", "torch DataLoader, sh"))}
+
+    def opener(name: str) -> Any:
+        batches = ways[name](rows)
+        next(batches)
+        count = min(steps, 10) if name in slow else steps
+        return lambda: _some(batches, count, how)
+
+    return [Contender(name, opener(name), floor=name.startswith("NumPy")) for name in ways]
+
+
+def _some(batches: Iterator[Any], count: int, how: Any) -> Timed:
+    return lambda: how(itertools.islice(batches, count))
+
+
+def require_same(rows: Rows) -> None:
+    """An epoch of tfjax holds each row once; so does one of the usual graph."""
+    want, steps = row_sums([rows]), len(rows["label"]) // BATCH
+    for name, way in (("tfjax", ours), (SLICES, slices), (FLOOR, numpy_gather)):
+        require_equal(f"an epoch of {name} and the arrays", row_sums(itertools.islice(way(rows), steps)), want)
+
+
+def main() -> None:
+    """Measure batches waited for, and batches read."""
+    bench = Bench("memory_epoch", "a shuffled epoch of images in memory", quick=arguments(__doc__).quick)
+    rows = photos(bench.size(50_000, 2_000))
+    require_same(rows)
+    steps = "50,000 rows of 3 KiB, batch 500"
+    table = bench.measure(
+        f"{steps}: delivered",
+        contenders(bench, rows, receive, {"NumPy permuted gather alone": numpy_alone}),
+        unit="example",
+    )
+    bench.claim_faster("shuffled epoch in memory", table, "tfjax", SLICES, firm=6)
+    bench.claim_within("shuffled epoch in memory", table, "tfjax", FLOOR, firm=1.6, stretch=1.2)
+    table = bench.measure(f"{steps}: delivered and read (jitted checksum)", contenders(bench, rows, consume, {}), unit="example")
+    bench.claim_faster("the same, every byte read", table, "tfjax", SLICES, firm=6)
+    bench.claim_within("the same, every byte read", table, "tfjax", FLOOR, firm=1.6, stretch=1.2)
+    bench.write()
+
+
+if __name__ == "__main__":
+    main()
