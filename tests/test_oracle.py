@@ -82,7 +82,7 @@ def test_comparison_sees_a_difference(fault: object) -> None:
 # The pipeline against the oracle.
 
 
-@few(40)
+@few(30)
 @given(chains())
 def test_epochs_length_and_spec(chain: oracle.Chain) -> None:
     pipe = chain.write()
@@ -91,7 +91,7 @@ def test_epochs_length_and_spec(chain: oracle.Chain) -> None:
     oracle.check_run(delivered(pipe, epochs=3), oracle.run(chain, 3 * len(chain)))
 
 
-@few(15)
+@few(12)
 @given(example_chains())
 def test_examples_without_batch(chain: oracle.Chain) -> None:
     pipe = chain.write()
@@ -100,7 +100,7 @@ def test_examples_without_batch(chain: oracle.Chain) -> None:
     oracle.check_run(delivered(pipe, epochs=2), oracle.run(chain, 2 * len(chain)))
 
 
-@few(12)
+@few(8)
 @given(chains(SMALL))
 def test_resumed_at_every_step(chain: oracle.Chain) -> None:
     pipe, total = chain.write(), 2 * len(chain)
@@ -115,7 +115,7 @@ def test_resumed_at_every_step(chain: oracle.Chain) -> None:
             oracle.check_run(elements, expected[step:])
 
 
-@few(12)
+@few(8)
 @given(chains(SMALL), st.integers(0, 2), st.integers(1, 12), st.integers(0, 12))
 def test_every_form_of_iterate(chain: oracle.Chain, start_epoch: int, total: int, begin: int) -> None:
     pipe, begin = chain.write(), min(begin, total)
@@ -154,7 +154,7 @@ def rules_hold(stages: Sequence[object]) -> bool:
     return all(oracle.refusal(stages[:i], stage) is None for i, stage in enumerate(stages))
 
 
-@few(8)
+@few(6)
 @given(chains(SMALL), st.integers(0, 3))
 def test_a_cache_at_any_legal_place_changes_no_batch(chain: oracle.Chain, begin: int) -> None:
     total = 2 * len(chain)
@@ -168,7 +168,7 @@ def test_a_cache_at_any_legal_place_changes_no_batch(chain: oracle.Chain, begin:
         oracle.check_run(delivered(pipe, epochs=2, state=state), expected[begin:])  # filled by the first run
 
 
-@few(12)
+@few(8)
 @given(chains((16, 40, 24, 33), multiple=8), st.integers(0, 3))
 def test_eight_devices_get_the_batches_of_one(chain: oracle.Chain, begin: int) -> None:
     mesh = Mesh(np.array(jax.devices()), ("data",))

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from tfjax.bridge.leaf import Leaf, converters, leaves_of
+from tfjax.errors import PlacementError
 from tfjax.placement.target import Target
 from tfjax.spec import Structure
 
@@ -45,7 +46,15 @@ class Delivery:
         moved = [i for i, s in enumerate(self.shardings) if s is not None]
         if not moved:
             return leaves
-        put = jax.device_put([leaves[i] for i in moved], [self.shardings[i] for i in moved])
+        try:
+            put = jax.device_put([leaves[i] for i in moved], [self.shardings[i] for i in moved])
+        except ValueError as error:  # of a stream whose batch sizes were not known when it was planned
+            shapes = ", ".join(f"{self.structure.paths[i]}: {leaves[i].shape}" for i in moved)
+            devices = max(len(self.shardings[i].device_set) for i in moved)
+            raise PlacementError(
+                f"a batch of {shapes} does not divide over the {devices} devices: batch with remainder='pad' or 'drop', or "
+                "drop_remainder=True in the tf.data.Dataset"
+            ) from error
         out = list(leaves)
         for i, array in zip(moved, put, strict=True):
             out[i] = array

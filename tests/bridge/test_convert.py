@@ -142,7 +142,11 @@ def test_inside_a_graph_there_is_no_eager_tensor() -> None:
 def test_other_leaves_become_tensors() -> None:
     tree = tfjax.to_tensor({"s": "text", "n": 3, "f": 1.5, "a": np.arange(2), "b": np.bool_(True)})
     assert {k: v.dtype.name for k, v in tree.items()} == {
-        "s": "string", "n": "int32", "f": "float32", "a": "int64", "b": "bool",
+        "s": "string",
+        "n": "int32",
+        "f": "float32",
+        "a": "int64",
+        "b": "bool",
     }
 
 
@@ -157,12 +161,16 @@ def test_arrays_elsewhere_are_fetched(how: str) -> None:
     assert tfjax.to_tensor(jax.device_put(np.arange(8), where)).numpy().tolist() == list(range(8))
 
 
-@pytest.mark.parametrize("make", [
-    object,
-    lambda: jax.random.key(0),
-    lambda: jnp.zeros(3, jnp.float8_e4m3fn),
-    lambda: jnp.zeros(3, jnp.int4),
-], ids=["object", "key", "float8", "int4"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        object,
+        lambda: jax.random.key(0),
+        lambda: jnp.zeros(3, jnp.float8_e4m3fn),
+        lambda: jnp.zeros(3, jnp.int4),
+    ],
+    ids=["object", "key", "float8", "int4"],
+)
 def test_what_tensorflow_has_no_dtype_for(make: Any) -> None:
     with pytest.raises(TypeError, match=r"to_tensor: \['a'\]"):
         tfjax.to_tensor({"a": make()})

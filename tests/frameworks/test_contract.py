@@ -129,6 +129,18 @@ def test_the_same_batches_give_the_same_parameters(case):
     assert same_bits(*after)
 
 
+def test_a_checkpoint_gives_the_state_back(case, tmp_path):
+    pytest.importorskip("orbax.checkpoint")
+    from tfjax.tools.checkpoint import Checkpoints
+
+    checkpoints = Checkpoints(tmp_path, training={}, resume=False)
+    checkpoints.save(1, case.create(seed=4), position="{}", history={})
+    restored = checkpoints.restore(case.state()).state
+    checkpoints.close()
+    assert jax.tree.structure(restored) == jax.tree.structure(case.state())
+    assert same_bits(case.bits(restored), case.bits(case.create(seed=4)))
+
+
 def test_evaluation_counts_every_row_once(case):
     state = case.state()
     whole = case.eval_step(state, PIPE.batch(ROWS).peek())

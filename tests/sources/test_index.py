@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from tfjax._tensorflow import tf
 from tfjax.errors import CorruptDataError
 from tfjax.sources import index as index_module
-from tfjax.sources.index import FRAME_BYTES, HEADER_BYTES, cache_folder, index_file, masked_crc
+from tfjax.sources.disk import cache_folder
+from tfjax.sources.index import FRAME_BYTES, HEADER_BYTES, index_file, masked_crc
 
 PAYLOADS = st.lists(st.binary(max_size=40), min_size=1, max_size=8)
 
@@ -157,14 +158,14 @@ def test_a_changed_file_is_indexed_anew_and_its_old_entry_dropped(tmp_path):
     assert len(index_file(path)) == 2
     os.utime(path, ns=(1, 1))
     assert len(index_file(path)) == 2
-    assert len(list(cache_folder().iterdir())) == 1
+    assert len(list(cache_folder("index").iterdir())) == 1
 
 
 @pytest.mark.parametrize("damage", [b"", b"\x93NUMPY garbage", "cut", "another file's"])
 def test_a_damaged_cache_entry_is_built_again(tmp_path, damage):
     path = write(tmp_path / "x", [b"a", b"bcd"])
     whole = index_file(path)
-    (entry,) = cache_folder().iterdir()
+    (entry,) = cache_folder("index").iterdir()
     if damage == "cut":
         entry.write_bytes(entry.read_bytes()[:-9])
     elif damage == "another file's":
@@ -187,4 +188,4 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "replace", replace)
     assert len(index_file(write(tmp_path / "x", [b"a"]))) == 1
-    assert list(cache_folder().iterdir()) == []
+    assert list(cache_folder("index").iterdir()) == []

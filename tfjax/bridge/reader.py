@@ -81,6 +81,10 @@ def structured(plan: Plan, run: Run) -> tf.data.Dataset:
     """The graph of a run with elements in the user's structure, in their own dtypes."""
     dataset = plan.dataset(run, narrow=False)
     pack = tf.autograph.experimental.do_not_convert(lambda *leaves: plan.element.structure.unflatten(leaves))
-    out = dataset.map(pack)
+    try:
+        out = dataset.map(pack)
+    except TypeError as error:
+        kind = type(plan.element.structure.unflatten(plan.element.specs)).__name__
+        raise TypeError(f"to_tf: tf.data cannot hold a {kind}: return a dict, tuple or NamedTuple from map") from error
     out._tfjax_plan = plan  # the graph holds handles to Python objects that the plan keeps alive
     return out

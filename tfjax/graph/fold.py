@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-
-import numpy as np
 
 from tfjax._tensorflow import tf
 from tfjax.graph.element import Element, size_bytes
 from tfjax.graph.functions import Function
+from tfjax.graph.kept import kept_rows
 from tfjax.graph.memory import memory_cache
 from tfjax.graph.normal import deterministic, shuffle_last, without_caches
 from tfjax.graph.order import Chosen, Permutation, Transform, Window, split_rows
@@ -33,9 +31,7 @@ from tfjax.graph.stages import (
 )
 
 AUTO_CACHE_BYTES = 250 * 2**20
-_FILTER_BATCH = 1024
 Functions = Mapping[Stage, Function]
-_kept: weakref.WeakKeyDictionary[Stage, np.ndarray] = weakref.WeakKeyDictionary()
 
 
 @dataclass(eq=False)
@@ -89,7 +85,8 @@ class _Folding:
     def _add(self, stage: Stage) -> None:
         if isinstance(stage, Filter):
             asked = Mapped(self.rows, [*self.pending, self.functions[stage]], seed=0)
-            self.rows = Ordered(self.rows, Chosen(kept_rows(stage, asked)))
+            kept = kept_rows(self.chain[: self.chain.index(stage) + 1], asked, self._mapped())
+            self.rows = Ordered(self.rows, Chosen(kept))
         elif isinstance(stage, Map):
             self.pending.append(self.functions[stage])
             self.element = self.pending[-1].element
@@ -144,25 +141,3 @@ def _transform(stage: Stage, rows: Rows) -> Transform:
         index = rows.index(tf.constant(0, tf.int64), tf.range(length, dtype=tf.int64)).numpy()
         return Chosen(split_rows(index, fractions, names.index(stage.part), stage.seed))
     raise TypeError(f"{stage.describe()} is no order stage")
-
-
-def kept_rows(stage: Filter, asked: Rows) -> np.ndarray:
-    """The rows for which a predicate holds, int64; worked out once for each stage.
-
-    Args:
-        stage: the filter.
-        asked: rows of one boolean leaf. Only what the predicate reads is computed: the rest of the graph has no
-            consumer and is pruned.
-    """
-    if stage not in _kept:
-
-        def step(start: tf.Tensor) -> tf.Tensor:
-            positions = tf.range(start, tf.minimum(start + _FILTER_BATCH, asked.length), dtype=tf.int64)
-            keep = asked.fetch(tf.constant(0, tf.int64), positions).leaves[0]
-            return tf.boolean_mask(positions, keep)
-
-        step = tf.autograph.experimental.do_not_convert(step)
-        starts = tf.data.Dataset.range(0, asked.length, _FILTER_BATCH)
-        parts = [p.numpy() for p in starts.map(step, num_parallel_calls=tf.data.AUTOTUNE)]
-        _kept[stage] = np.concatenate(parts) if parts else np.zeros(0, np.int64)
-    return _kept[stage]

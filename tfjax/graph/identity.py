@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
 from typing import Any
 
 from tfjax._tensorflow import tf
 from tfjax.graph.element import describe_spec
 from tfjax.graph.fold import pipeline_seed
 from tfjax.graph.indexed import IndexedPlan
-from tfjax.graph.order import Permutation
+from tfjax.graph.kept import digest
+from tfjax.graph.order import golden_permutation
 from tfjax.graph.plan import Plan, origin_of
 from tfjax.graph.stages import Cache, Chain, KeepOnHost, Options, Origin, Place, Seed, stage_name
 
@@ -35,21 +34,9 @@ def parts(chain: Chain, plan: Plan) -> dict[str, Any]:
     return {**named, **{f"{i} {stage_name(s)}": s.describe() for i, s in enumerate(kept, 1)}}
 
 
-@functools.cache
-def golden_permutation() -> list[int]:
-    """Some rows of a fixed permutation: TensorFlow does not promise that the op stays the same."""
-    positions = tf.range(0, 1000, 50, dtype=tf.int64)
-    rows = Permutation(seed=1, length=1000)(tf.constant(2, tf.int64), positions)
-    return [int(r) for r in rows.numpy()]
-
-
 def probe(plan: Plan) -> str:
     """A digest of the first example of epoch 0, which sees closures, tables and decoders; empty for a stream."""
     if not isinstance(plan, IndexedPlan) or plan.rows.length == 0:
         return ""
     got = plan.rows.fetch(tf.constant(0, tf.int64), tf.zeros((1,), tf.int64))
-    digest = hashlib.sha256()
-    for leaf in got.leaves:
-        value = leaf.to_tensor() if isinstance(leaf, tf.RaggedTensor) else leaf
-        digest.update(tf.io.serialize_tensor(value).numpy())
-    return digest.hexdigest()[:8]
+    return digest(got.leaves)[:8]

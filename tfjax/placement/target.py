@@ -130,9 +130,11 @@ def _spec(mesh: Mesh, axis: Any) -> PartitionSpec:
         if len(mesh.axis_names) != 1:
             raise PlacementError(f"place: the mesh has the axes {mesh.axis_names}: say which one shards the batch")
         axis = mesh.axis_names[0]
+    if not isinstance(axis, str | tuple | PartitionSpec):
+        raise TypeError(f"place: axis is {axis!r}: pass an axis name, a tuple of names, or a PartitionSpec")
     spec = axis if isinstance(axis, PartitionSpec) else PartitionSpec(axis)
     for entry in spec:
-        for name in (entry,) if isinstance(entry, str) else entry or ():
+        for name in entry if isinstance(entry, tuple) else () if entry is None else (entry,):
             if name not in mesh.axis_names:
                 raise PlacementError(f"place: {name!r} is no axis of the mesh; its axes are {mesh.axis_names}")
     return spec

@@ -92,6 +92,11 @@ class RecordFiles:
         counts = {"num_examples": len(self), "bytes": self.payload_bytes}
         return {"format": "tfrecord", **counts, "digest": digest.hexdigest()[:16]}
 
+    def stamp(self) -> str:
+        """A digest over path, size, modification time and taken records of each file."""
+        files = [(p.path, i.size_bytes, i.mtime_ns) for p in self.slices for i in [self._indexes[p.path]]]
+        return hashlib.sha256(repr((files, [(p.skip, p.take) for p in self.slices])).encode()).hexdigest()
+
     def locate(self, index: int) -> tuple[str, int]:
         """The path of a row, and the byte where its record starts."""
         part = int(np.searchsorted(self._ends, index, side="right"))

@@ -52,6 +52,10 @@ class Source(Protocol):
         """Where an example is stored, for messages; empty where its index says it all."""
         ...
 
+    def stamp(self) -> str | None:
+        """Differs when what is stored differs; None where examples are not stored in files."""
+        ...
+
     def check(self) -> None:
         """Raise CorruptDataError where what is stored changed since the source was made."""
         ...

@@ -26,11 +26,9 @@ import array
 import contextlib
 import functools
 import hashlib
-import io
 import mmap
 import os
 import struct
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +39,7 @@ import numpy as np
 
 from tfjax._tensorflow import tf
 from tfjax.errors import CorruptDataError
+from tfjax.sources.disk import cache_folder, load_array, save_array
 
 HEADER_BYTES = 12  # length and its checksum, before the payload
 FRAME_BYTES = 16  # what a record occupies beside its payload
@@ -104,7 +103,7 @@ def index_file(path: str | os.PathLike[str], *, cache: bool = True) -> FileIndex
         except struct.error as error:  # the file shrank after its size was taken
             raise CorruptDataError(f"{name!r} had {size} bytes and lost some while it was indexed") from error
         if entry:
-            _save(entry, table)
+            save_array(entry, table, drop=f"{entry.name[:33]}*.npy")  # and what an earlier state of the file left
     return FileIndex(name, size, mtime, *table)
 
 
@@ -215,32 +214,20 @@ class _RemoteHeaders:
         return length, crc
 
 
-def cache_folder() -> Path:
-    """Where indexes are kept between processes; it may not exist.
-
-    >>> cache_folder().parts[-2:]
-    ('tfjax', 'index')
-    """
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tfjax" / "index"
-
-
 def _cache_entry(path: str, size: int, mtime_ns: int) -> Path | None:
     """One file name a path and state; the first half alone is the path's, to find stale entries by."""
     full = path if is_remote(path) else os.path.abspath(path)
     where, state = (hashlib.sha256(repr(key).encode()).hexdigest() for key in (full, (full, size, mtime_ns)))
     try:
-        return cache_folder() / f"{where[:32]}-{state[:32]}.npy"
+        return cache_folder("index") / f"{where[:32]}-{state[:32]}.npy"
     except RuntimeError:  # no home folder is known
         return None
 
 
 def _load(entry: Path, size: int) -> np.ndarray | None:
     """The cached table, or None where there is none that fits a file of `size` bytes."""
-    try:
-        table = np.load(entry, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
-    return table if _is_consistent(table, size) else None
+    table = load_array(entry)
+    return table if table is not None and _is_consistent(table, size) else None
 
 
 def _is_consistent(table: np.ndarray, size: int) -> bool:
@@ -250,23 +237,3 @@ def _is_consistent(table: np.ndarray, size: int) -> bool:
     ends = offsets + lengths + (FRAME_BYTES - HEADER_BYTES)
     starts = np.concatenate([[0], ends])
     return bool((lengths >= 0).all() and (offsets == starts[:-1] + HEADER_BYTES).all() and starts[-1] == size)
-
-
-def _save(entry: Path, table: np.ndarray) -> None:
-    """Write whole or not at all, and drop what was kept for earlier states of the same file."""
-    temporary = None
-    try:
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        buffer = io.BytesIO()
-        np.save(buffer, table, allow_pickle=False)
-        with tempfile.NamedTemporaryFile(dir=entry.parent, suffix=".tmp", delete=False) as file:
-            temporary = file.name
-            file.write(buffer.getbuffer())
-        os.replace(temporary, entry)
-        for stale in entry.parent.glob(entry.name[:33] + "*.npy"):
-            if stale != entry:
-                stale.unlink(missing_ok=True)
-    except OSError:  # a read-only or full disk costs the next process a walk, no more
-        if temporary:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)

@@ -132,6 +132,10 @@ class Records:
         path, offset = self.files.locate(index)
         return f"{path!r} at byte {offset}"
 
+    def stamp(self) -> str | None:
+        """Paths, sizes and modification times of the files, and which of their records are taken."""
+        return self.files.stamp()
+
     def check(self) -> None:
         """Raise CorruptDataError where a file's size or modification time is not what it was when indexed."""
         self.files.check()
@@ -244,6 +248,10 @@ class ParsedRecords:
     def locate(self, index: int) -> str:
         """The file and the byte offset of a record."""
         return self.records.locate(index)
+
+    def stamp(self) -> str | None:
+        """That of the records."""
+        return self.records.stamp()
 
     def check(self) -> None:
         """Raise CorruptDataError where a file changed since it was indexed."""

@@ -1,0 +1,199 @@
+"""The cache in memory: what it holds, who shares it, and that it is whole or not used."""
+
+import gc
+import weakref
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfjax
+from tfjax.errors import SpecError, TfjaxError
+from tfjax.graph.memory import MemoryCache, memory_cache
+
+Example = dict[str, tf.Tensor]
+
+
+def cache_of(pipe: "tfjax.Pipeline") -> MemoryCache:
+    """The cache of the last stage."""
+    return memory_cache(pipe._chain[-1], 0, pipe._element, "")
+
+
+class Counted:
+    """A function that counts how often rows are computed."""
+
+    def __init__(self) -> None:
+        self.rows: list[int] = []
+
+    def __call__(self, e: Example) -> Example:
+        return {"x": tf.ensure_shape(tf.numpy_function(self.note, [e["x"]], tf.int64), ())}
+
+    def note(self, x: np.ndarray) -> np.ndarray:
+        self.rows.append(int(x))
+        return x * 10
+
+
+def counted(rows: int = 8) -> tuple["tfjax.Pipeline", Counted]:
+    fn = Counted()
+    pipe = tfjax.from_arrays({"x": np.arange(rows)}).map(fn).cache("memory")
+    pipe.peek  # noqa: B018 - nothing is computed by asking for nothing
+    return pipe, fn
+
+
+def values(pipe: Any, **how: Any) -> list[Any]:
+    with pipe.iterate(**how) as batches:
+        return [jax.tree.map(lambda a: np.asarray(a).tolist(), b) for b in batches]
+
+
+@pytest.mark.parametrize("dtype", [
+    "bool", "uint8", "int8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float16", "bfloat16", "float32",
+    "float64", "complex64", "complex128",
+])
+def test_every_dtype(dtype: str) -> None:
+    def cast(e: tf.Tensor) -> Example:
+        return {"s": tf.cast(e, dtype), "v": tf.cast(tf.stack([e, e + 1]), dtype)}
+
+    pipe = tfjax.from_arrays(np.arange(7)).map(cast)
+    cached = pipe.cache("memory")
+    for build in (lambda p: p.batch(3), lambda p: p.shuffle(1).batch(3)):
+        plain = [jax.tree.map(np.asarray, b) for b in build(pipe)]
+        for _ in range(2):  # while it fills, and when it is full
+            for got, wanted in zip(build(cached).iterate(), plain, strict=True):
+                jax.tree.map(np.testing.assert_array_equal, jax.tree.map(np.asarray, got), wanted)
+                assert got["v"].dtype == wanted["v"].dtype
+    assert cache_of(cached).is_complete
+
+
+def test_special_values_keep_their_bits() -> None:
+    rows = tf.constant([np.nan, np.inf, -np.inf, -0.0, 1e-7, 65504], tf.bfloat16)
+    pipe = tfjax.from_arrays(rows).map(lambda e: tf.identity(e) + 0).cache("memory").batch(6)
+    first, second = (np.asarray(pipe.peek()).tobytes() for _ in range(2))
+    assert first == second == rows.numpy().tobytes()
+
+
+def test_rows_are_computed_once() -> None:
+    pipe, fn = counted()
+    batched = pipe.shuffle(0).batch(3, remainder="keep")
+    runs = [values(batched, epochs=3) for _ in range(2)]
+    assert runs[0] == runs[1]
+    assert set(fn.rows) == set(range(8))
+    assert cache_of(pipe).is_complete
+    seen = len(fn.rows)
+    values(batched, epochs=2, start_epoch=7)
+    assert len(fn.rows) == seen
+
+
+def test_pipelines_that_are_derived_share_it() -> None:
+    pipe, fn = counted()
+    values(pipe.batch(4))
+    seen = len(fn.rows)
+    for other in (pipe.batch(3), pipe.shuffle(1).batch(2), pipe.take(3), pipe.map(lambda e: {"x": e["x"] + 1}).batch(2),
+                  pipe.split({"a": 0.5}, 0)["a"].batch(2), pipe.batch(8).place(jax.make_mesh((8,), ("d",)))):
+        values(other)
+    assert len(fn.rows) == seen
+
+
+def test_two_caches_are_two() -> None:
+    pipe, _ = counted()
+    one, two = (pipe.map(lambda e: {"x": e["x"] + 1}).cache("memory") for _ in range(2))
+    values(one.batch(2))
+    assert cache_of(one).is_complete and not cache_of(two).rows
+
+
+def test_rows_that_are_not_needed_are_not_computed() -> None:
+    pipe, fn = counted()
+    assert values(pipe.skip(2).take(3).batch(3)) == [{"x": [20, 30, 40]}]
+    assert sorted(set(fn.rows)) == [2, 3, 4]
+    assert (cache_of(pipe).rows, cache_of(pipe).is_complete) == (3, False)
+    assert int(pipe[6]["x"]) == 60
+
+
+def test_a_fill_that_is_interrupted_goes_on_where_it_stopped() -> None:
+    pipe, fn = counted()
+    batched = pipe.options(parallel_calls=1, prefetch_batches=1).batch(2).place(jax.devices()[0], prefetch=0)
+    with batched.iterate() as batches:
+        assert next(batches)["x"].tolist() == [0, 10]
+        state = batches.state
+    gc.collect()
+    filled = set(fn.rows)
+    assert {0, 1} <= filled
+    with batched.iterate(state=state) as batches:
+        assert [b["x"].tolist() for b in batches] == [[20, 30], [40, 50], [60, 70]]
+    assert values(batched) == [{"x": [10 * i, 10 * i + 10]} for i in range(0, 8, 2)]
+    assert set(fn.rows) == set(range(8))
+
+
+def test_rows_that_fail_are_not_stored() -> None:
+    wrong = [True]
+
+    def sometimes(x: np.ndarray) -> np.ndarray:
+        if wrong[0] and x == 5:
+            raise ValueError("not now")
+        return x
+
+    def fn(e: Example) -> Example:
+        return {"x": tf.ensure_shape(tf.numpy_function(sometimes, [e["x"]], tf.int64), ())}
+
+    pipe = tfjax.from_arrays({"x": np.arange(8)}).map(fn).cache("memory")
+    batched = pipe.batch(2)
+    with batched.iterate() as batches, pytest.raises(TfjaxError, match=r"example 5.*not now"):
+        list(batches)
+    assert not cache_of(pipe)._filled[4:6].any()
+    wrong[0] = False
+    assert values(batched) == [{"x": [i, i + 1]} for i in range(0, 8, 2)]
+    assert cache_of(pipe).is_complete
+
+
+def test_it_is_freed_with_the_last_pipeline() -> None:
+    pipe, _ = counted()
+    values(pipe.batch(2))
+    cache = weakref.ref(cache_of(pipe))
+    kept = pipe.shuffle(0).batch(4)
+    del pipe
+    gc.collect()
+    assert cache() is not None
+    del kept
+    gc.collect()
+    assert cache() is None
+
+
+def test_two_caches_in_one_chain() -> None:
+    pipe, fn = counted()
+    twice = pipe.map(lambda e: {"x": e["x"] + 1}).cache("memory").shuffle(2).batch(4)
+    assert values(twice) == values(twice)
+    assert sorted(sum((b["x"] for b in values(twice)), [])) == [10 * i + 1 for i in range(8)]
+    assert cache_of(pipe).is_complete
+    assert set(fn.rows) == set(range(8))
+
+
+def test_batches_of_the_cache_are_not_the_cache() -> None:
+    """A user who donates or changes what was delivered does not reach the kept rows."""
+    pipe, _ = counted()
+    batched = pipe.keep_on_host if False else pipe.batch(8)
+    array = batched.peek()["x"]
+    buffer = cache_of(pipe)._buffers[0]
+    begin, end = buffer.ctypes.data, buffer.ctypes.data + buffer.nbytes
+    assert not begin <= array.unsafe_buffer_pointer() < end
+
+
+def test_an_empty_leaf_and_an_empty_source() -> None:
+    pipe = tfjax.from_arrays(np.zeros((4, 0, 3))).map(lambda e: e + 1).cache("memory").batch(2)
+    assert [b.shape for b in pipe] == [(2, 0, 3)] * 2
+    assert len(tfjax.from_arrays(np.zeros((0, 3))).map(lambda e: e + 1).cache("memory").batch(2)) == 0
+
+
+@pytest.mark.parametrize(("rows", "leaf"), [
+    ([{"x": np.zeros(n)} for n in (1, 2)], r"\['x'\] is float64\[None\]"),
+    ([{"x": "text"}], r"\['x'\] is string\[\]"),
+])
+def test_leaves_without_a_fixed_size(rows: Any, leaf: str) -> None:
+    with pytest.raises(SpecError, match=rf"{leaf}: resize, pad or drop it before"):
+        tfjax.from_examples(rows).cache("memory")
+
+
+@pytest.mark.parametrize("where", [None, "device", "/nowhere", 3], ids=repr)
+def test_where_else(where: Any) -> None:
+    with pytest.raises((ValueError, TypeError), match="'memory'"):
+        tfjax.from_arrays(np.arange(3)).cache(where)

@@ -1,0 +1,74 @@
+"""A hash of what a user's function computes: its code, constants, defaults, closure, and the globals that it names.
+
+Where any of these holds something that cannot be hashed for sure, there is no hash, and nothing is kept by it.
+
+>>> code_hash(lambda x: x + 1) == code_hash(lambda x: x + 1)
+True
+>>> code_hash(lambda x: x + 1) == code_hash(lambda x: x + 2)
+False
+"""
+
+from __future__ import annotations
+
+import hashlib
+import types
+from collections.abc import Callable, Iterator
+from typing import Any
+
+_PLAIN = (int, float, complex, str, bytes, bool, type(None), type(Ellipsis))
+
+
+class _Unhashable(Exception):
+    """Something whose value cannot be told for sure."""
+
+
+def code_hash(fn: Callable[..., Any]) -> str | None:
+    """A digest of a function; None where it uses something that cannot be hashed."""
+    try:
+        return hashlib.sha256("\n".join(_function(fn, ())).encode()).hexdigest()
+    except _Unhashable:
+        return None
+
+
+def _function(fn: Any, seen: tuple[Any, ...]) -> Iterator[str]:
+    if not isinstance(fn, types.FunctionType):
+        raise _Unhashable(fn)
+    if fn in seen:
+        yield "itself"
+        return
+    yield from _code(fn.__code__)
+    inside = (*seen, fn)
+    for value in (fn.__defaults__, fn.__kwdefaults__, *(cell.cell_contents for cell in fn.__closure__ or ())):
+        yield from _value(value, inside)
+    for name in sorted(_names(fn.__code__)):
+        if name in fn.__globals__:
+            yield name
+            yield from _value(fn.__globals__[name], inside)
+
+
+def _code(code: types.CodeType) -> Iterator[str]:
+    yield repr((code.co_code, code.co_names, code.co_varnames, code.co_argcount, code.co_kwonlyargcount))
+    for constant in code.co_consts:
+        yield from _code(constant) if isinstance(constant, types.CodeType) else _value(constant, ())
+
+
+def _names(code: types.CodeType) -> set[str]:
+    inner = (c for c in code.co_consts if isinstance(c, types.CodeType))
+    return set(code.co_names).union(*(_names(c) for c in inner))
+
+
+def _value(value: Any, seen: tuple[Any, ...]) -> Iterator[str]:
+    if isinstance(value, _PLAIN):
+        yield repr((type(value).__name__, value))
+    elif isinstance(value, tuple | list):
+        yield type(value).__name__ + str(len(value))
+        for item in value:
+            yield from _value(item, seen)
+    elif isinstance(value, frozenset | set):
+        yield from _value(sorted(value, key=repr), seen)
+    elif isinstance(value, dict):
+        yield from _value(list(value.items()), seen)
+    elif isinstance(value, types.ModuleType):
+        yield f"{value.__name__} {getattr(value, '__version__', '')}"
+    else:
+        yield from _function(value, seen)
