@@ -32,17 +32,25 @@ def pairs(counts: np.ndarray) -> int:
     return int((counts * (counts - 1) // 2).sum())
 
 
-def shared_again(first: np.ndarray, second: np.ndarray, batch: int) -> float:
-    """By how many standard deviations more pairs than by chance share a batch in both orders."""
-    n = len(first)
-    batch_of = np.empty((2, n), np.int64)
-    for row, order in zip(batch_of, (first, second), strict=True):
-        row[order] = np.arange(n) // batch
-    both = np.sort(batch_of[0] * n + batch_of[1])
-    starts = np.flatnonzero(np.diff(both, prepend=-1))
+def positions(orders: np.ndarray) -> np.ndarray:
+    """Where each row stands in each order, int32."""
+    found = np.empty_like(orders)
+    for order, place in zip(orders, found, strict=True):
+        place[order] = np.arange(len(order))
+    return found
+
+
+def shared_again(places: np.ndarray, size: int) -> list[float]:
+    """For any two orders, by how many standard deviations more pairs than by chance share a batch in both."""
+    n, batch_of, count = places.shape[1], places // size, -(-places.shape[1] // size)
     within = [pairs(np.bincount(row)) for row in batch_of]
-    expected = within[0] * within[1] / (n * (n - 1) / 2)
-    return (pairs(np.diff(starts, append=n)) - expected) / expected**0.5
+    scores = []
+    for a, b in itertools.combinations(range(len(places)), 2):
+        both = np.sort(batch_of[a] * np.int32(count) + batch_of[b])
+        shared = pairs(np.diff(np.flatnonzero(np.diff(both, prepend=-1)), append=n))
+        expected = within[a] * within[b] / (n * (n - 1) / 2)
+        scores.append((shared - expected) / expected**0.5)
+    return scores
 
 
 @pytest.mark.parametrize("n", SIZES)
@@ -50,11 +58,10 @@ def test_epochs_are_permutations_at_chance(n: int) -> None:
     epochs = orders(n, seed=0)
     assert all(np.array_equal(np.sort(order), np.arange(n)) for order in epochs)
     bound = SIGMAS / n**0.5
-    positions = np.argsort(epochs, axis=1)  # where each row stands
+    places = positions(epochs)
     assert max(map(abs, correlations(epochs))) < bound
-    assert max(map(abs, correlations(positions))) < bound
-    batch = max(10, min(128, n // 10))
-    scores = [shared_again(a, b, batch) for a, b in itertools.combinations(epochs, 2)]
+    assert max(map(abs, correlations(places))) < bound
+    scores = shared_again(places, max(10, min(128, n // 10)))
     assert max(map(abs, scores)) < SIGMAS
     assert abs(sum(scores)) / len(scores) ** 0.5 < SIGMAS
     for order in epochs[:3]:  # and no trace of the order of the source
@@ -88,4 +95,4 @@ def test_the_measure_sees_a_poor_shuffle() -> None:
         ]
     )
     assert max(map(abs, correlations(poor))) > 0.1
-    assert max(shared_again(a, b, batch=128) for a, b in itertools.combinations(poor, 2)) > 20
+    assert max(shared_again(positions(poor), 128)) > 20

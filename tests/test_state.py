@@ -158,14 +158,13 @@ def test_a_damaged_text_is_a_clear_error(name: str) -> None:
 def test_a_state_of_another_format_version() -> None:
     with short_chain().write().iterate() as batches:
         fields = json.loads(batches.state.to_json())
-    (key,) = [key for key in fields if "version" in key or "format" in key]
     with pytest.raises(tfjax.StateMismatchError, match=r"format 999.*1"):
-        State.from_json(json.dumps(fields | {key: 999}))
+        State.from_json(json.dumps(fields | {"format": 999}))
 
 
 @pytest.mark.parametrize("wrong", [{"step": 1}, 3, b"{}"])
 def test_only_a_state_is_a_state(wrong: object) -> None:
-    with pytest.raises(TypeError, match=r"State\.from_json"):
+    with pytest.raises(TypeError, match="pass a State"):
         short_chain().write().iterate(state=wrong)
 
 

@@ -74,7 +74,7 @@ class ChainNode:
     def _plan(self) -> Plan:
         from tfjax.graph.make import make_plan
 
-        return make_plan(self._chain, self._functions)
+        return make_plan(self._chain, self._functions, self._element)
 
     @functools.cached_property
     def _target(self) -> Any:

@@ -52,8 +52,8 @@ class Delivery:
             shapes = ", ".join(f"{self.structure.paths[i]}: {leaves[i].shape}" for i in moved)
             devices = max(len(self.shardings[i].device_set) for i in moved)
             raise PlacementError(
-                f"a batch of {shapes} does not divide over the {devices} devices: batch with remainder='pad' or 'drop', or "
-                "drop_remainder=True in the tf.data.Dataset"
+                f"a batch of {shapes} does not divide over the {devices} devices: batch with remainder='pad' or "
+                "'drop', or drop_remainder=True in the tf.data.Dataset"
             ) from error
         out = list(leaves)
         for i, array in zip(moved, put, strict=True):

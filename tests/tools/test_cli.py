@@ -147,14 +147,14 @@ def wait_for(condition, process, timeout_s=100):
         time.sleep(0.002)
 
 
-LONG = ["--framework", "linen", "--epochs", "3", "--batch-size", "16", "--checkpoint-every", "10"]  # 89 steps an epoch
+LONG = ["--framework", "linen", "--epochs", "2", "--batch-size", "32", "--checkpoint-every", "8"]  # 44 steps an epoch
 
 
 @pytest.mark.slow
 def test_resumes_after_a_kill_to_the_same_bits(digits_dir, tmp_path, train, figures):
     checkpoints = tmp_path / "checkpoints"
     process = start(digits_dir, tmp_path, *LONG, "--checkpoint-dir", str(checkpoints))
-    wait_for(lambda: any((checkpoints / "linen" / str(step)).is_dir() for step in range(100, 170, 10)), process)
+    wait_for(lambda: any((checkpoints / "linen" / str(step)).is_dir() for step in (48, 56)), process)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     assert not (tmp_path / "out").exists()
@@ -169,7 +169,7 @@ def test_resumes_after_a_kill_to_the_same_bits(digits_dir, tmp_path, train, figu
 @pytest.mark.slow
 def test_control_c_ends_with_130(digits_dir, tmp_path):
     process = start(digits_dir, tmp_path, *LONG, "--checkpoint-dir", str(tmp_path / "checkpoints"))
-    wait_for((tmp_path / "checkpoints" / "linen" / "20").is_dir, process)
+    wait_for((tmp_path / "checkpoints" / "linen" / "16").is_dir, process)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == cli.INTERRUPTED, err

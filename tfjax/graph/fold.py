@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+import numpy as np
 
 from tfjax._tensorflow import tf
 from tfjax.graph.element import Element, size_bytes
 from tfjax.graph.functions import Function
-from tfjax.graph.kept import kept_rows
+from tfjax.graph.kept import kept_rows, remembered
 from tfjax.graph.memory import memory_cache
 from tfjax.graph.normal import deterministic, shuffle_last, without_caches
 from tfjax.graph.order import Chosen, Permutation, Transform, Window, split_rows
@@ -19,7 +22,6 @@ from tfjax.graph.stages import (
     Cache,
     Chain,
     Filter,
-    KeepOnHost,
     Map,
     Origin,
     Seed,
@@ -36,10 +38,9 @@ Functions = Mapping[Stage, Function]
 
 @dataclass(eq=False)
 class Folded:
-    """Rows, the element that they hold, and what was decided on the way."""
+    """Rows, and what was decided on the way."""
 
     rows: Rows
-    element: Element
     notes: list[str] = field(default_factory=list)
 
 
@@ -54,23 +55,23 @@ def fold(chain: Chain, functions: Functions, *, caches: bool = True) -> Folded:
     Functions wait until the end, or until a cache: order stages only renumber rows, so all functions between two
     caches become one loop.
     """
+    seed = pipeline_seed(chain)
     stop = next((i for i, s in enumerate(chain) if isinstance(s, Batch)), len(chain))
     chain = shuffle_last(chain[:stop] if caches else without_caches(chain[:stop]))
-    return _Folding(chain, functions).folded()
+    return _Folding(chain, functions, seed).folded()
 
 
 class _Folding:
     """One walk over a chain."""
 
-    def __init__(self, chain: Chain, functions: Functions) -> None:
-        self.chain, self.functions = chain, functions
+    def __init__(self, chain: Chain, functions: Functions, seed: int) -> None:
+        self.chain, self.functions, self.seed = chain, functions, seed
         self.pending: list[Function] = []
         self.notes: list[str] = []
         origin = chain[0]
         if not isinstance(origin, Origin):
             raise TypeError(f"a pipeline starts with a source, not with {origin.describe()}")
-        self.element = Element(origin.source.spec, origin.structure)
-        self.rows: Rows = SourceRows(origin.source, self.element)
+        self.rows: Rows = SourceRows(origin.source, Element(origin.source.spec, origin.structure))
 
     def folded(self) -> Folded:
         auto_at = self._automatic_cache()
@@ -80,18 +81,16 @@ class _Folding:
             self._add(stage)
             if at == auto_at:
                 self._cache(stage, automatic=True)
-        return Folded(self._mapped(), self.element, self.notes)
+        return Folded(self._mapped(), self.notes)
 
     def _add(self, stage: Stage) -> None:
         if isinstance(stage, Filter):
             asked = Mapped(self.rows, [*self.pending, self.functions[stage]], seed=0)
-            kept = kept_rows(self.chain[: self.chain.index(stage) + 1], asked, self._mapped())
-            self.rows = Ordered(self.rows, Chosen(kept))
+            prefix = self.chain[: self.chain.index(stage) + 1]
+            choose = functools.partial(kept_rows, prefix, asked, self._mapped())
+            self.rows = Ordered(self.rows, Chosen(remembered(stage, choose)))
         elif isinstance(stage, Map):
             self.pending.append(self.functions[stage])
-            self.element = self.pending[-1].element
-        elif isinstance(stage, KeepOnHost):
-            self.element = self.element.keep_on_host(stage.keys)
         elif isinstance(stage, ORDER_STAGES):
             self.rows = Ordered(self.rows, _transform(stage, self.rows))
         elif isinstance(stage, Cache):
@@ -100,7 +99,7 @@ class _Folding:
     def _mapped(self) -> Rows:
         if not self.pending:
             return self.rows
-        return Mapped(self.rows, self.pending, pipeline_seed(self.chain))
+        return Mapped(self.rows, self.pending, self.seed)
 
     def _cache(self, owner: Stage, *, automatic: bool) -> None:
         rows = self._mapped()
@@ -112,12 +111,11 @@ class _Folding:
         origin = self.chain[0]
         if not (isinstance(origin, Origin) and origin.auto_cache) or any(isinstance(s, Cache) for s in self.chain):
             return None
-        best, element = None, self.element
+        best, element = None, self.rows.element
         prefix = deterministic(self.chain)
         for at, stage in enumerate(prefix):
-            element = (
-                self.functions[stage].element if isinstance(stage, Map) and not isinstance(stage, Filter) else element
-            )
+            if isinstance(stage, Map) and not isinstance(stage, Filter):
+                element = self.functions[stage].element
             row = size_bytes(element)
             if isinstance(stage, Origin | Map) and row is not None and row * self.rows.length <= AUTO_CACHE_BYTES:
                 best = at
@@ -129,6 +127,8 @@ class _Folding:
 
 
 def _transform(stage: Stage, rows: Rows) -> Transform:
+    if isinstance(stage, Split):
+        return Chosen(remembered(stage, functools.partial(_part, stage, rows)))
     length = rows.length
     if isinstance(stage, Take):
         return Window(0, min(stage.n, length))
@@ -136,8 +136,10 @@ def _transform(stage: Stage, rows: Rows) -> Transform:
         return Window(min(stage.n, length), max(length - stage.n, 0))
     if isinstance(stage, Shuffle):
         return Permutation(stage.seed, length)
-    if isinstance(stage, Split):
-        names, fractions = zip(*stage.fractions, strict=True)
-        index = rows.index(tf.constant(0, tf.int64), tf.range(length, dtype=tf.int64)).numpy()
-        return Chosen(split_rows(index, fractions, names.index(stage.part), stage.seed))
     raise TypeError(f"{stage.describe()} is no order stage")
+
+
+def _part(stage: Split, rows: Rows) -> np.ndarray:
+    names, fractions = zip(*stage.fractions, strict=True)
+    index = rows.index(tf.constant(0, tf.int64), tf.range(rows.length, dtype=tf.int64)).numpy()
+    return split_rows(index, fractions, names.index(stage.part), stage.seed)

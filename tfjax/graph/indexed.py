@@ -6,16 +6,19 @@ iterator is made between two epochs.
 
 from __future__ import annotations
 
+import functools
+
 from tfjax._tensorflow import tf
 from tfjax.errors import CorruptDataError, TfjaxError
 from tfjax.graph.batches import Batches, add_mask, delivered
-from tfjax.graph.fold import Functions, fold
+from tfjax.graph.element import Element
+from tfjax.graph.fold import Folded, Functions, fold
 from tfjax.graph.narrow import narrow_leaves, narrowing_error
 from tfjax.graph.order import batch_positions
 from tfjax.graph.plan import Run, origin_of
-from tfjax.graph.rows import Failure
+from tfjax.graph.rows import Failure, Rows
 from tfjax.graph.settings import graph_settings
-from tfjax.graph.stages import Chain
+from tfjax.graph.stages import Batch, Chain
 
 
 class IndexedPlan:
@@ -23,36 +26,58 @@ class IndexedPlan:
 
     kind = "indexed"
 
-    def __init__(self, chain: Chain, functions: Functions) -> None:
-        """Fold the chain, and count its batches.
+    def __init__(self, chain: Chain, functions: Functions, element: Element) -> None:
+        """Plan a chain whose last stage yields `element`; rows are worked out when they are first needed.
 
         Raises:
-            SpecError: a leaf cannot be batched or delivered.
-            ValueError: no batch would be left.
+            SpecError: a leaf cannot be batched.
         """
         self._chain, self._functions = chain, functions
         self._settings = graph_settings(chain)
-        folded = fold(chain, functions, caches=self._settings.caches)
-        self.rows, self.notes, self.rows_structure = folded.rows, folded.notes, folded.element.structure
-        self.batches = Batches.of(chain, self.rows.length)
+        self._batch_stage = next((s for s in chain if isinstance(s, Batch)), None)
         if self.is_batched:
-            folded.element.require_static()
-        self.element = delivered(folded.element, self.batches.batch)
+            element.require_static()
+        self._row_structure = element.structure
+        self.element = delivered(element, self._batch_stage)
+
+    @functools.cached_property
+    def _folded(self) -> Folded:
+        return fold(self._chain, self._functions, caches=self._settings.caches)
+
+    @property
+    def rows(self) -> Rows:
+        """The rows before `batch`; a filter is applied to the whole source here."""
+        return self._folded.rows
+
+    @property
+    def notes(self) -> list[str]:
+        """See `Plan`."""
+        return self._folded.notes
+
+    @functools.cached_property
+    def batches(self) -> Batches:
+        """Which batches of an epoch are delivered.
+
+        Raises:
+            ValueError: no batch would be left, or rows would be left over with remainder="error".
+        """
+        return Batches.of(self._chain, self.rows.length)
 
     @property
     def is_batched(self) -> bool:
         """See `Plan`."""
-        return self.batches.batch is not None
+        return self._batch_stage is not None
 
     @property
     def batch_size(self) -> int | None:
         """See `Plan`."""
-        return self.batches.size if self.is_batched else None
+        return self._batch_stage.size if self._batch_stage else None
 
     @property
     def tail(self) -> int | None:
         """See `Plan`."""
-        return self.batches.tail(self.rows.length)
+        kept = self._batch_stage is not None and self._batch_stage.remainder == "keep"
+        return self.batches.tail(self.rows.length) if kept else 0
 
     @property
     def steps_per_epoch(self) -> int | None:
@@ -101,7 +126,7 @@ class IndexedPlan:
         if not self.is_batched:
             return [tf.squeeze(leaf, 0) if isinstance(leaf, tf.Tensor) else leaf[0] for leaf in leaves]
         if real is not None:
-            leaves, _ = add_mask(self.rows_structure, leaves, real)
+            leaves, _ = add_mask(self._row_structure, leaves, real)
         size = None if self.tail else self.batches.size
         for leaf, spec in zip(leaves, self.element.specs, strict=True):
             leaf.set_shape((size, *spec.shape))  # known to be so; costs nothing when the graph runs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,16 +30,20 @@ def kept_rows(chain: Chain, asked: Rows, before: Rows) -> np.ndarray:
             consumer and is pruned.
         before: the same rows before the filter, some of which are probed.
     """
-    stage = chain[-1]
+    key = _key(chain, before)
+    path = None if key is None else _path(key)
+    rows = None if path is None else load_array(path)
+    if rows is None or rows.ndim != 1 or rows.dtype != np.int64:
+        rows = _list(asked)
+        if path is not None:
+            save_array(path, rows)
+    return rows
+
+
+def remembered(stage: Stage, choose: Callable[[], np.ndarray]) -> np.ndarray:
+    """The rows that a stage chooses, worked out once for all pipelines that hold the stage."""
     if stage not in _of_stage:
-        key = _key(chain, before)
-        path = None if key is None else _path(key)
-        rows = None if path is None else load_array(path)
-        if rows is None or rows.ndim != 1 or rows.dtype != np.int64:
-            rows = _list(asked)
-            if path is not None:
-                save_array(path, rows)
-        _of_stage[stage] = rows
+        _of_stage[stage] = choose()
     return _of_stage[stage]
 
 

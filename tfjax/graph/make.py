@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tfjax.graph.element import Element
 from tfjax.graph.fold import Functions
 from tfjax.graph.indexed import IndexedPlan
 from tfjax.graph.plan import Plan, origin_of
@@ -10,12 +11,11 @@ from tfjax.graph.stream import StreamPlan
 from tfjax.sources.foreign import Foreign
 
 
-def make_plan(chain: Chain, functions: Functions) -> Plan:
-    """Plan a chain.
+def make_plan(chain: Chain, functions: Functions, element: Element) -> Plan:
+    """Plan a chain whose last stage yields `element`.
 
     Raises:
-        SpecError: a leaf cannot be batched or delivered.
-        ValueError: an epoch would have no batch.
+        SpecError: a leaf cannot be batched.
     """
     streams = isinstance(origin_of(chain).source, Foreign)
-    return StreamPlan(chain, functions) if streams else IndexedPlan(chain, functions)
+    return StreamPlan(chain, functions, element) if streams else IndexedPlan(chain, functions, element)

@@ -32,7 +32,11 @@ class Plan(Protocol):
 
     element: Element
     kind: str
-    notes: list[str]
+
+    @property
+    def notes(self) -> list[str]:
+        """What was decided, for `explain`."""
+        ...
 
     @property
     def batch_size(self) -> int | None:

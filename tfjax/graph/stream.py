@@ -16,7 +16,7 @@ from tfjax.graph.narrow import narrow_leaves, narrowed, narrowing_error
 from tfjax.graph.order import epoch_words
 from tfjax.graph.plan import Run, origin_of
 from tfjax.graph.settings import graph_settings
-from tfjax.graph.stages import Batch, Chain, Filter, KeepOnHost, Map, Skip, Stage, Take
+from tfjax.graph.stages import Batch, Chain, Filter, Map, Skip, Stage, Take
 from tfjax.sources.foreign import Foreign
 from tfjax.spec import Structure
 
@@ -28,18 +28,11 @@ class StreamPlan:
 
     kind = "streaming"
 
-    def __init__(self, chain: Chain, functions: Functions) -> None:
-        """Work out the elements and, where the graph tells, their number."""
+    def __init__(self, chain: Chain, functions: Functions, element: Element) -> None:
+        """Plan a chain whose last stage yields `element`."""
         self._chain, self._functions, self._settings = chain, functions, graph_settings(chain)
-        origin = origin_of(chain)
-        self._foreign: Foreign = origin.source
+        self._foreign: Foreign = origin_of(chain).source
         self._batch = next((s for s in chain if isinstance(s, Batch)), None)
-        element = Element(self._foreign.spec, origin.structure)
-        for stage in chain[1:]:
-            if isinstance(stage, Map) and not isinstance(stage, Filter):
-                element = functions[stage].element
-            elif isinstance(stage, KeepOnHost):
-                element = element.keep_on_host(stage.keys)
         if self._batch is not None:
             element.require_static()
         self._rows_structure = element.structure
