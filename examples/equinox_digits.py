@@ -17,7 +17,7 @@ def make_model(key):
     """An image (8, 8, 1) to logits (10,)."""
     keys = jax.random.split(key, 4)
     channels_first = eqx.nn.Lambda(lambda x: jnp.moveaxis(x, -1, 0))  # as Equinox's convolutions want them
-    relu, pool, flatten = eqx.nn.Lambda(jax.nn.relu), eqx.nn.MaxPool2d(2, 2), eqx.nn.Lambda(jnp.ravel)
+    relu, pool, flatten = eqx.nn.Lambda(jax.nn.relu), eqx.nn.AvgPool2d(2, 2), eqx.nn.Lambda(jnp.ravel)
     conv1 = eqx.nn.Conv2d(1, 16, 3, padding=1, key=keys[0])
     conv2 = eqx.nn.Conv2d(16, 32, 3, padding=1, key=keys[1])
     dense1 = eqx.nn.Linear(2 * 2 * 32, 64, key=keys[2])

@@ -20,7 +20,7 @@ def cnn(x):
     """Images (batch, 8, 8, 1) to logits (batch, 10)."""
     for features in (16, 32):
         x = jax.nn.relu(hk.Conv2D(features, 3)(x))
-        x = hk.max_pool(x, (2, 2, 1), (2, 2, 1), "VALID")
+        x = hk.avg_pool(x, (2, 2, 1), (2, 2, 1), "VALID")
     x = jax.nn.relu(hk.Linear(64)(hk.Flatten()(x)))
     return hk.Linear(10)(x)
 

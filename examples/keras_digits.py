@@ -20,9 +20,9 @@ def make_model():
     return keras.Sequential(
         [
             keras.layers.Conv2D(16, 3, padding="same", activation="relu"),
-            keras.layers.MaxPooling2D(),
+            keras.layers.AveragePooling2D(),
             keras.layers.Conv2D(32, 3, padding="same", activation="relu"),
-            keras.layers.MaxPooling2D(),
+            keras.layers.AveragePooling2D(),
             keras.layers.Flatten(),
             keras.layers.Dense(64, activation="relu"),
             keras.layers.Dense(10),

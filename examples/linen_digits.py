@@ -22,7 +22,7 @@ class CNN(nn.Module):
     def __call__(self, x):  # noqa: D102
         for features in (16, 32):
             x = nn.relu(nn.Conv(features, (3, 3))(x))
-            x = nn.max_pool(x, (2, 2), strides=(2, 2))
+            x = nn.avg_pool(x, (2, 2), strides=(2, 2))
         x = nn.relu(nn.Dense(64)(x.reshape(len(x), -1)))
         return nn.Dense(10)(x)
 

@@ -23,8 +23,8 @@ class CNN(nnx.Module):
         self.dense2 = nnx.Linear(64, 10, rngs=rngs)
 
     def __call__(self, x):  # noqa: D102
-        x = nnx.max_pool(nnx.relu(self.conv1(x)), (2, 2), strides=(2, 2))
-        x = nnx.max_pool(nnx.relu(self.conv2(x)), (2, 2), strides=(2, 2))
+        x = nnx.avg_pool(nnx.relu(self.conv1(x)), (2, 2), strides=(2, 2))
+        x = nnx.avg_pool(nnx.relu(self.conv2(x)), (2, 2), strides=(2, 2))
         return self.dense2(nnx.relu(self.dense1(x.reshape(len(x), -1))))
 
 

@@ -392,7 +392,7 @@ class TestToTf:
         assert [e.tolist() for e in dataset.as_numpy_iterator()] == [[1, 2, 3, 4, 5], [6, 7, 8, 9, 10]]
 
     def test_epochs_are_checked(self) -> None:
-        with pytest.raises(ValueError, match="epochs.*0"):
+        with pytest.raises(ValueError, match=r"epochs.*0"):
             numbers().to_tf(epochs=0)
 
 

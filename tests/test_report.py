@@ -1,5 +1,7 @@
 """What `copy_report` says of each leaf, and that it is so: read off the addresses of what is delivered."""
 
+import itertools
+
 import jax
 import numpy as np
 import pytest
@@ -79,7 +81,7 @@ def test_it_is_so() -> None:
     mesh = jax.make_mesh((8,), ("d",))
     with tfjax.from_arrays(np.zeros((8, 16), np.float32)).batch(8).place(mesh, "d").iterate() as batches:
         pointers = sorted(s.data.unsafe_buffer_pointer() for s in next(batches).addressable_shards)
-    assert {b - a for a, b in zip(pointers, pointers[1:], strict=False)} == {64}, "8 shards, one behind the other"
+    assert {b - a for a, b in itertools.pairwise(pointers)} == {64}, "8 shards, one behind the other"
 
 
 def test_an_error_of_the_graph_is_told_as_when_iterating() -> None:
@@ -88,5 +90,5 @@ def test_an_error_of_the_graph_is_told_as_when_iterating() -> None:
 
 
 def test_nothing_to_report() -> None:
-    with pytest.raises((IndexError, ValueError), match="epoch of this pipeline has none|yields nothing"):
+    with pytest.raises((IndexError, ValueError), match=r"epoch of this pipeline has none|yields nothing"):
         tfjax.from_arrays(np.arange(3)).skip(5).batch(2).copy_report()

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 import tfjax
-from tfjax.errors import PlacementError, SpecError, StateMismatchError
+from tfjax.errors import PlacementError, SpecError, StateMismatchError, TfjaxError
 
 
 def numbers(n: int = 10) -> "tfjax.Pipeline":
@@ -239,6 +239,35 @@ def test_batches_that_do_not_divide_over_the_devices() -> None:
         first(numbers(48).batch(12).place(mesh(), "data"))
     with pytest.raises(PlacementError, match=r"(?s)(?=.*pad)(?=.*drop)"):
         first(numbers(20).batch(16, remainder="keep").place(mesh(), "data"))
+
+
+def too_far(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Fails for x of 7 and more, and hands everything on."""
+    tf.debugging.assert_less(example["x"], 7, "too far")
+    return example
+
+
+def too_far_computing(example: dict[str, tf.Tensor], *_: tf.Tensor) -> dict[str, tf.Tensor]:
+    """The same, and computes with it."""
+    return {"x": too_far(example)["x"] + 1}
+
+
+@pytest.mark.parametrize("fn", [too_far, too_far_computing])
+def test_a_failure_names_its_stage_and_example(fn: Callable[..., object]) -> None:
+    named = rf"(?s)map\(.*{fn.__name__}\).*example [789].*too far"
+    with pytest.raises(TfjaxError, match=named):
+        list(shuffled().map(fn).map(same).batch(5))
+    with pytest.raises(TfjaxError, match=named):
+        list(shuffled().map(fn).cache("memory").batch(5))
+    with pytest.raises(TfjaxError, match=named):
+        list(numbers().map(fn).filter(odd).batch(2))
+
+
+def test_a_failure_of_a_random_op_or_predicate_names_it_too() -> None:
+    with pytest.raises(TfjaxError, match=r"(?s)random_map\(.*too_far_computing\).*example [789].*too far"):
+        list(numbers().random_map(too_far_computing).batch(2))
+    with pytest.raises(TfjaxError, match=r"(?s)filter\(.*example 7.*too far"):
+        list(numbers().filter(lambda e: too_far(e)["x"] > 2).batch(2))
 
 
 def state_of(pipe: "tfjax.Pipeline", **how: object) -> Any:

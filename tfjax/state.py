@@ -86,6 +86,8 @@ class State:
                 raise StateMismatchError(f"this is no tfjax state: {name!r} is {read[name]!r}")
         if not (0 <= read["step"] <= _MOST_STEPS and 0 <= read["start_epoch"] <= _MOST_STEPS):
             raise StateMismatchError(f"this is no tfjax state: step {read['step']}, epoch {read['start_epoch']}")
+        if not all(isinstance(part, str) and ":" in part for part in read["parts"]):
+            raise StateMismatchError(f"this is no tfjax state: 'parts' is {read['parts']!r}")
         return cls(**{name: read[name] for name in kinds if name != "parts"}, parts=tuple(read["parts"]))
 
 

@@ -83,16 +83,20 @@ class TestWhatWorks:
         assert (column(pipe, "z"), column(pipe, "y")) == ([1, 2, 3, 4], [0, 2, 4, 6])
         assert set(pipe.spec) == {"y", "z"}
 
-    @pytest.mark.parametrize("fn", [
-        lambda e: {"l": [e["x"], e["x"] + 1]},
-        lambda e: {"l": [[e["x"], e["x"]], [1, 2]]},
-        lambda e: {"l": (e["x"], [e["x"]])},
-        lambda e: [e["x"], e["x"]],
-        lambda e: (e["x"], 1, 2.5, "s"),
-        lambda e: {"l": np.ones((2, 3))},
-        lambda e: e["y"],
-        lambda e: {"a": {"b": (e["x"],)}},
-    ], ids=["list", "nested list", "list in a tuple", "bare list", "numbers", "numpy", "bare", "nested"])
+    @pytest.mark.parametrize(
+        "fn",
+        [
+            lambda e: {"l": [e["x"], e["x"] + 1]},
+            lambda e: {"l": [[e["x"], e["x"]], [1, 2]]},
+            lambda e: {"l": (e["x"], [e["x"]])},
+            lambda e: [e["x"], e["x"]],
+            lambda e: (e["x"], 1, 2.5, "s"),
+            lambda _: {"l": np.ones((2, 3))},
+            lambda e: e["y"],
+            lambda e: {"a": {"b": (e["x"],)}},
+        ],
+        ids=["list", "nested list", "list in a tuple", "bare list", "numbers", "numpy", "bare", "nested"],
+    )
     def test_the_elements_are_those_of_dataset_map(self, fn: Any) -> None:
         pipe = numbers(4).map(fn).batch(2)
         rows = tf.data.Dataset.from_tensor_slices({"x": np.arange(4), "y": np.arange(4, dtype=np.float32)})
@@ -119,14 +123,19 @@ class TestWhatWorks:
         pipe = numbers(3).map(lambda e: {"x": table.lookup(e["x"]) + bias})
         assert column(pipe) == [15, 25, 4]
 
-    def test_assert_and_print_are_fine(self, capfd: pytest.CaptureFixture[str]) -> None:
+    @pytest.mark.parametrize("hands_on", [True, False], ids=["hands on", "computes"])
+    def test_assert_and_print_do_what_they_say(self, hands_on: bool, capfd: pytest.CaptureFixture[str]) -> None:
         def checked(e: Example) -> Example:
-            tf.debugging.assert_less(e["x"], tf.constant(100, tf.int64))
+            tf.debugging.assert_less(e["x"], tf.constant(5, tf.int64))
             tf.print("seen", e["x"])
-            return {"x": e["x"]}
+            return e if hands_on else {"x": e["x"] * 1}
 
         assert column(numbers(2).map(checked)) == [0, 1]
         assert "seen 1" in capfd.readouterr().err
+        with pytest.raises(TfjaxError, match=r"checked\) failed on example 5"):
+            column(numbers(6).map(checked))
+        with pytest.raises(TfjaxError, match=r"checked\) failed on example 5"):
+            column(numbers(6).map(checked).select("x"))
 
     def test_python_in_the_graph(self) -> None:
         def double(e: Example) -> Example:
@@ -138,7 +147,7 @@ class TestWhatWorks:
         assert "Python in the graph" not in numbers().map(collatz).explain()
 
     def test_stateless_random_ops_in_map(self) -> None:
-        pipe = numbers(3).map(lambda e: {"x": tf.random.stateless_uniform((), [1, 2])})
+        pipe = numbers(3).map(lambda _: {"x": tf.random.stateless_uniform((), [1, 2])})
         assert len(set(column(pipe))) == 1
 
     def test_a_function_is_traced_once(self) -> None:
@@ -165,7 +174,7 @@ def drawn_in_a_branch(e: Example) -> Example:
     return {"x": e["x"]}
 
 
-def drawn_in_a_loop(e: Example) -> Example:
+def drawn_in_a_loop(_: Example) -> Example:
     total = tf.constant(0.0)
     for _ in tf.range(3):
         total += tf.random.uniform(())
@@ -183,10 +192,10 @@ STATEFUL = {
     "in a loop": drawn_in_a_loop,
     "in a tf.function": drawn_inside,
     "shuffle": lambda e: {"x": tf.random.shuffle(tf.range(e["x"]))},
-    "gamma": lambda e: {"x": tf.random.gamma((), 1.0)},
-    "categorical": lambda e: {"x": tf.random.categorical([[0.5, 0.5]], 1)},
-    "image": lambda e: {"x": tf.image.random_brightness(tf.zeros((2, 2, 3)), 0.5)},
-    "seeded": lambda e: {"x": tf.random.uniform((), seed=3)},
+    "gamma": lambda _: {"x": tf.random.gamma((), 1.0)},
+    "categorical": lambda _: {"x": tf.random.categorical([[0.5, 0.5]], 1)},
+    "image": lambda _: {"x": tf.image.random_brightness(tf.zeros((2, 2, 3)), 0.5)},
+    "seeded": lambda _: {"x": tf.random.uniform((), seed=3)},
 }
 
 
@@ -203,16 +212,16 @@ class TestWhatIsRefused:
 
     def test_a_generator_of_random_numbers(self) -> None:
         generator = tf.random.Generator.from_seed(1)
-        with pytest.raises(ValueError, match="stateful random op|writes a variable"):
-            numbers().map(lambda e: {"x": generator.uniform(())})
+        with pytest.raises(ValueError, match=r"stateful random op|writes a variable"):
+            numbers().map(lambda _: {"x": generator.uniform(())})
 
     def test_keras_random_layers(self) -> None:
         keras = pytest.importorskip("keras")
         if keras.backend.backend() != "tensorflow":
             pytest.skip("Keras runs on another backend here, whose layers call JAX")
         layer = keras.layers.RandomFlip()
-        with pytest.raises(ValueError, match="writes a variable|random op"):
-            numbers().map(lambda e: {"x": layer(tf.zeros((2, 2, 3)))})
+        with pytest.raises(ValueError, match=r"writes a variable|random op"):
+            numbers().map(lambda _: {"x": layer(tf.zeros((2, 2, 3)))})
 
     def test_writes_to_variables_and_tables(self) -> None:
         counter, table = tf.Variable(0), tf.lookup.experimental.MutableHashTable(tf.int64, tf.int64, -1)
@@ -234,14 +243,18 @@ class TestWhatIsRefused:
             with pytest.raises(ValueError, match=rf"map\(.*{fn.__name__}\) holds \w+.*writes a variable or table"):
                 numbers().map(fn)
 
-    @pytest.mark.parametrize("fn", [
-        lambda e: {"x": jnp.sin(e["y"])},
-        lambda e: {"x": jax.nn.relu(e["y"])},
-        lambda e: {"x": jax.image.resize(e["y"], (2,), "linear")},
-        jax.jit(lambda e: e),
-        lambda e: {"x": jax.random.uniform(jax.random.key(e["x"]))},
-        lambda e: {"x": jax.vmap(lambda a: a)(e["y"])},
-    ], ids=["jnp", "nn", "image", "jit", "random", "vmap"])
+    @pytest.mark.parametrize(
+        "fn",
+        [
+            lambda e: {"x": jnp.sin(e["y"])},
+            lambda e: {"x": jax.nn.relu(e["y"])},
+            lambda e: {"x": jax.image.resize(e["y"], (2,), "linear")},
+            jax.jit(lambda e: e),
+            lambda e: {"x": jax.random.uniform(jax.random.key(e["x"]))},
+            lambda e: {"x": jax.vmap(lambda a: a)(e["y"])},
+        ],
+        ids=["jnp", "nn", "image", "jit", "random", "vmap"],
+    )
     def test_jax_is_pointed_to_device_map(self, fn: Any) -> None:
         with pytest.raises(TypeError, match=r"map\(.*\) calls JAX on a symbolic tensor.*device_map"):
             numbers().map(fn)
@@ -254,16 +267,23 @@ class TestWhatIsRefused:
     @pytest.mark.parametrize("leaf", [object(), {1, 2}, lambda: 1, b"a" == 1 or ...], ids=lambda v: type(v).__name__)
     def test_what_is_no_tensor(self, leaf: object) -> None:
         with pytest.raises(TypeError, match=rf"map\(.*\) returns {type(leaf).__name__} at \['k'\]"):
-            numbers().map(lambda e: {"k": leaf})
+            numbers().map(lambda _: {"k": leaf})
 
-    @pytest.mark.parametrize("fn", [lambda e: None, lambda e: {}, lambda e: ()], ids=["None", "dict", "tuple"])
+    @pytest.mark.parametrize("fn", [lambda _: None, lambda _: {}, lambda _: ()], ids=["None", "dict", "tuple"])
     def test_elements_without_a_leaf(self, fn: Any) -> None:
-        with pytest.raises((TypeError, ValueError), match=r"(?i)map\(.*no (leaf|tensor)"):
+        with pytest.raises((TypeError, ValueError), match=r"map\(.*no (leaf|tensor)"):
             numbers().map(fn).batch(2).iterate()
 
-    @pytest.mark.parametrize("fn", [
-        lambda e: e["x"], lambda e: e["y"] > 0 and [e["y"] > 0] * 2, lambda e: (True, False), lambda e: {"k": "yes"},
-    ], ids=["number", "vector", "two", "string"])
+    @pytest.mark.parametrize(
+        "fn",
+        [
+            lambda e: e["x"],
+            lambda e: tf.stack([e["y"] > 0] * 2),
+            lambda _: (True, False),
+            lambda _: {"k": "yes"},
+        ],
+        ids=["number", "vector", "two", "string"],
+    )
     def test_a_predicate_that_is_no_boolean_scalar(self, fn: Any) -> None:
         with pytest.raises(TypeError, match=r"filter\(.*a predicate returns one boolean scalar"):
             numbers().filter(fn)
@@ -286,20 +306,28 @@ class TestWhatIsRefused:
             with pytest.raises(Exception, match="while tracing"):
                 numbers().map(fails)
 
-    @pytest.mark.parametrize(("make", "kind"), [
-        (lambda e: {"r": tf.ragged.range([e["x"], 2])}, r"(?i)ragged.*\.to_tensor\("),
-        (lambda e: {"r": tf.sparse.eye(3)}, r"(?i)sparse.*to_dense"),
-        (lambda e: {"r": tf.range(e["x"])}, r"\(None,\).*static shape"),
-        (lambda e: {"r": tf.py_function(lambda: 1, [], tf.int64)}, "unknown rank|rank is not known"),
-    ], ids=["ragged", "sparse", "varying", "unknown"])
+    @pytest.mark.parametrize(
+        ("make", "kind"),
+        [
+            (lambda e: {"r": tf.ragged.range([e["x"], 2])}, r"[Rr]agged.*\.to_tensor\("),
+            (lambda _: {"r": tf.sparse.eye(3)}, r"[Ss]parse.*to_dense"),
+            (lambda e: {"r": tf.range(e["x"])}, r"\(None,\).*static shape"),
+            (lambda _: {"r": tf.py_function(lambda: 1, [], tf.int64)}, "unknown rank|rank is not known"),
+        ],
+        ids=["ragged", "sparse", "varying", "unknown"],
+    )
     def test_what_cannot_be_batched(self, make: Any, kind: str) -> None:
         with pytest.raises(SpecError, match=rf"\['r'\].*{kind}"):
             numbers().map(make).batch(2)
 
-    @pytest.mark.parametrize(("make", "kind"), [
-        (lambda e: {"r": tf.ragged.range([e["x"], 2])}, r"(?i)ragged.*\.to_tensor\("),
-        (lambda e: {"r": tf.sparse.eye(3)}, r"(?i)sparse.*to_dense"),
-    ], ids=["ragged", "sparse"])
+    @pytest.mark.parametrize(
+        ("make", "kind"),
+        [
+            (lambda e: {"r": tf.ragged.range([e["x"], 2])}, r"[Rr]agged.*\.to_tensor\("),
+            (lambda _: {"r": tf.sparse.eye(3)}, r"[Ss]parse.*to_dense"),
+        ],
+        ids=["ragged", "sparse"],
+    )
     def test_what_cannot_be_delivered_without_a_batch(self, make: Any, kind: str) -> None:
         with pytest.raises(SpecError, match=rf"\['r'\].*{kind}"):
             numbers().map(make).iterate()
@@ -327,7 +355,7 @@ class TestErrorsAtRunTime:
         pipe = numbers().map(lambda e: {"x": e["x"] + 0}).map(checked_to(6)).map(lambda e: {"x": e["x"] + 1}).batch(4)
         with pipe.iterate() as batches:
             assert next(batches)["x"].tolist() == [1, 2, 3, 4]
-            with pytest.raises(TfjaxError, match=r"map\(.*check\) failed on example 6: .*too large"):
+            with pytest.raises(TfjaxError, match=r"map\(.*check\) failed on example 6: (?s:.*)too large"):
                 next(batches)
 
     def test_the_index_is_that_of_the_source(self) -> None:
@@ -376,7 +404,7 @@ class TestErrorsAtRunTime:
         def fn(e: Example) -> Example:
             return {"x": tf.ensure_shape(tf.numpy_function(fails, [e["x"]], tf.int64), ())}
 
-        with pytest.raises(TfjaxError, match=r"fn\) failed on example 5: .*no such word"):
+        with pytest.raises(TfjaxError, match=r"fn\) failed on example 5: (?s:.*)no such word"):
             with numbers().map(fn).batch(4).iterate() as batches:
                 list(batches)
 

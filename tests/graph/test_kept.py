@@ -24,7 +24,7 @@ def records(tmp_path, monkeypatch):
     """A writer of record files, with a cache folder of the test's own; counts the lists that are made."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     made = []
-    monkeypatch.setattr(kept, "_list", lambda asked, real=kept._list: made.append(1) or real(asked))
+    monkeypatch.setattr(kept, "_list", lambda *given, real=kept._list: made.append(1) or real(*given))
 
     def write(values):
         path = tmp_path / "x.tfrecord"

@@ -12,7 +12,9 @@ from tfjax.graph.loop import Loop
 
 def pipe_of(rows: int = 12) -> "tfjax.Pipeline":
     image = np.arange(rows * 6, dtype=np.uint8).reshape(rows, 2, 3)
-    return tfjax.from_arrays({"image": image, "label": np.arange(rows), "name": np.array([f"n{i}" for i in range(rows)])})
+    return tfjax.from_arrays(
+        {"image": image, "label": np.arange(rows), "name": np.array([f"n{i}" for i in range(rows)])}
+    )
 
 
 def loop_of(pipe: "tfjax.Pipeline") -> Loop:
@@ -58,7 +60,9 @@ def test_a_leaf_swapped_by_one_function_and_read_by_the_next() -> None:
     pipe = tfjax.from_arrays(rows).map(lambda e: {"a": e["b"], "b": e["a"]}).map(lambda e: {**e, "c": e["a"] + 1})
     batch = pipe.batch(4).peek()
     assert {k: v.tolist() for k, v in batch.items()} == {
-        "a": [10, 11, 12, 13], "b": [0, 1, 2, 3], "c": [11, 12, 13, 14],
+        "a": [10, 11, 12, 13],
+        "b": [0, 1, 2, 3],
+        "c": [11, 12, 13, 14],
     }
     assert loop_of(pipe)._entering == [1]
 
@@ -68,11 +72,15 @@ def test_a_leaf_given_out_twice() -> None:
     assert {k: v.tolist() for k, v in pipe.peek().items()} == {"x": [0, 1, 2, 3], "y": [0, 1, 2, 3], "z": [1, 2, 3, 4]}
 
 
-@pytest.mark.parametrize("build", [
-    lambda p: p.map(lambda e: {"k": tf.constant(7)}),
-    lambda p: p.map(lambda e: {"k": 7}),
-    lambda p: p.map(lambda e: {"k": np.int64(7)}),
-], ids=["tensor", "number", "numpy"])
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda p: p.map(lambda _: {"k": tf.constant(7)}),
+        lambda p: p.map(lambda _: {"k": 7}),
+        lambda p: p.map(lambda _: {"k": np.int64(7)}),
+    ],
+    ids=["tensor", "number", "numpy"],
+)
 def test_a_function_that_reads_nothing(build: Any) -> None:
     pipe = build(tfjax.from_arrays(np.arange(5))).batch(2)
     assert [b["k"].tolist() for b in pipe] == [[7, 7], [7, 7], [7]]
@@ -80,7 +88,7 @@ def test_a_function_that_reads_nothing(build: Any) -> None:
 
 def test_a_predicate_that_reads_nothing() -> None:
     pipe = tfjax.from_arrays(np.arange(5))
-    assert (len(pipe.filter(lambda e: True)), len(pipe.filter(lambda e: tf.constant(False)))) == (5, 0)
+    assert (len(pipe.filter(lambda _: True)), len(pipe.filter(lambda _: tf.constant(False)))) == (5, 0)
 
 
 def test_shapes_may_vary_between_functions() -> None:

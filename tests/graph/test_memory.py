@@ -38,7 +38,6 @@ class Counted:
 def counted(rows: int = 8) -> tuple["tfjax.Pipeline", Counted]:
     fn = Counted()
     pipe = tfjax.from_arrays({"x": np.arange(rows)}).map(fn).cache("memory")
-    pipe.peek  # noqa: B018 - nothing is computed by asking for nothing
     return pipe, fn
 
 
@@ -47,10 +46,26 @@ def values(pipe: Any, **how: Any) -> list[Any]:
         return [jax.tree.map(lambda a: np.asarray(a).tolist(), b) for b in batches]
 
 
-@pytest.mark.parametrize("dtype", [
-    "bool", "uint8", "int8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float16", "bfloat16", "float32",
-    "float64", "complex64", "complex128",
-])
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        "bool",
+        "uint8",
+        "int8",
+        "int16",
+        "uint16",
+        "int32",
+        "uint32",
+        "int64",
+        "uint64",
+        "float16",
+        "bfloat16",
+        "float32",
+        "float64",
+        "complex64",
+        "complex128",
+    ],
+)
 def test_every_dtype(dtype: str) -> None:
     def cast(e: tf.Tensor) -> Example:
         return {"s": tf.cast(e, dtype), "v": tf.cast(tf.stack([e, e + 1]), dtype)}
@@ -68,7 +83,7 @@ def test_every_dtype(dtype: str) -> None:
 
 def test_special_values_keep_their_bits() -> None:
     rows = tf.constant([np.nan, np.inf, -np.inf, -0.0, 1e-7, 65504], tf.bfloat16)
-    pipe = tfjax.from_arrays(rows).map(lambda e: tf.identity(e) + 0).cache("memory").batch(6)
+    pipe = tfjax.from_arrays(rows).map(lambda e: e * 1).cache("memory").batch(6)
     first, second = (np.asarray(pipe.peek()).tobytes() for _ in range(2))
     assert first == second == rows.numpy().tobytes()
 
@@ -89,8 +104,14 @@ def test_pipelines_that_are_derived_share_it() -> None:
     pipe, fn = counted()
     values(pipe.batch(4))
     seen = len(fn.rows)
-    for other in (pipe.batch(3), pipe.shuffle(1).batch(2), pipe.take(3), pipe.map(lambda e: {"x": e["x"] + 1}).batch(2),
-                  pipe.split({"a": 0.5}, 0)["a"].batch(2), pipe.batch(8).place(jax.make_mesh((8,), ("d",)))):
+    for other in (
+        pipe.batch(3),
+        pipe.shuffle(1).batch(2),
+        pipe.take(3),
+        pipe.map(lambda e: {"x": e["x"] + 1}).batch(2),
+        pipe.split({"a": 0.5}, 0)["a"].batch(2),
+        pipe.batch(8).place(jax.make_mesh((8,), ("d",))),
+    ):
         values(other)
     assert len(fn.rows) == seen
 
@@ -138,7 +159,7 @@ def test_rows_that_fail_are_not_stored() -> None:
 
     pipe = tfjax.from_arrays({"x": np.arange(8)}).map(fn).cache("memory")
     batched = pipe.batch(2)
-    with batched.iterate() as batches, pytest.raises(TfjaxError, match=r"example 5.*not now"):
+    with batched.iterate() as batches, pytest.raises(TfjaxError, match=r"(?s)example 5.*not now"):
         list(batches)
     assert not cache_of(pipe)._filled[4:6].any()
     wrong[0] = False
@@ -163,7 +184,7 @@ def test_two_caches_in_one_chain() -> None:
     pipe, fn = counted()
     twice = pipe.map(lambda e: {"x": e["x"] + 1}).cache("memory").shuffle(2).batch(4)
     assert values(twice) == values(twice)
-    assert sorted(sum((b["x"] for b in values(twice)), [])) == [10 * i + 1 for i in range(8)]
+    assert sorted(x for b in values(twice) for x in b["x"]) == [10 * i + 1 for i in range(8)]
     assert cache_of(pipe).is_complete
     assert set(fn.rows) == set(range(8))
 
@@ -171,8 +192,7 @@ def test_two_caches_in_one_chain() -> None:
 def test_batches_of_the_cache_are_not_the_cache() -> None:
     """A user who donates or changes what was delivered does not reach the kept rows."""
     pipe, _ = counted()
-    batched = pipe.keep_on_host if False else pipe.batch(8)
-    array = batched.peek()["x"]
+    array = pipe.batch(8).peek()["x"]
     buffer = cache_of(pipe)._buffers[0]
     begin, end = buffer.ctypes.data, buffer.ctypes.data + buffer.nbytes
     assert not begin <= array.unsafe_buffer_pointer() < end
@@ -184,10 +204,13 @@ def test_an_empty_leaf_and_an_empty_source() -> None:
     assert len(tfjax.from_arrays(np.zeros((0, 3))).map(lambda e: e + 1).cache("memory").batch(2)) == 0
 
 
-@pytest.mark.parametrize(("rows", "leaf"), [
-    ([{"x": np.zeros(n)} for n in (1, 2)], r"\['x'\] is float64\[None\]"),
-    ([{"x": "text"}], r"\['x'\] is string\[\]"),
-])
+@pytest.mark.parametrize(
+    ("rows", "leaf"),
+    [
+        ([{"x": np.zeros(n)} for n in (1, 2)], r"\['x'\] is float64\[None\]"),
+        ([{"x": "text"}], r"\['x'\] is string\[\]"),
+    ],
+)
 def test_leaves_without_a_fixed_size(rows: Any, leaf: str) -> None:
     with pytest.raises(SpecError, match=rf"{leaf}: resize, pad or drop it before"):
         tfjax.from_examples(rows).cache("memory")

@@ -78,7 +78,7 @@ class Chain:
         """One element as it is delivered: host leaves as they are, the others narrowed and mapped."""
         kept = {key for stage in self.stages if isinstance(stage, KeepOnHost) for key in stage.keys}
         if kept:
-            return {k: v if k in kept else map_tree(narrow, v) for k, v in element.items()}
+            return element | {k: map_tree(narrow, v) for k, v in element.items() if k not in kept}
         element = map_tree(narrow, element)
         for stage in self.stages:
             element = stage.fn.numpy(element) if isinstance(stage, DeviceMap) else element

@@ -1,6 +1,7 @@
 """Hypothesis strategies for sources: random structures, dtypes and shapes, filled with random values."""
 
 import math
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -65,6 +66,7 @@ structures = st.recursive(
     plain_leaves,
     lambda parts: st.one_of(
         st.dictionaries(st.sampled_from("abcd"), parts, min_size=1, max_size=3),
+        st.builds(lambda x, y: OrderedDict(z=x, a=y), parts, parts),
         st.tuples(parts, parts),
         st.builds(Pair, parts, parts),
     ),
@@ -80,6 +82,6 @@ tokens = others.map(lambda rest: rest | {"tokens": Leaf("tokens", ())})
 def sources(draw: st.DrawFn, sizes: Sequence[int]) -> Source:
     """As many examples of one random structure as one of `sizes` says."""
     kind = draw(st.sampled_from([Arrays, Examples]))
-    spec = draw(st.one_of(structures, structures, text, texts if kind is Arrays else tokens))
+    spec = draw(st.one_of(*[structures] * 5, text, texts if kind is Arrays else tokens))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     return kind([map_tree(lambda leaf: leaf.sample(rng), spec) for _ in range(draw(st.sampled_from(sizes)))])

@@ -95,13 +95,14 @@ def choose_keys(draw: st.DrawFn, chain: Chain, kind: type) -> Chain:
 
 
 def settle(draw: st.DrawFn, chain: Chain) -> Chain:
-    """The chain with its varying leaf padded and its text kept on the host, dropped or measured."""
+    """The chain with its varying leaf padded, and its text or another key kept on the host, or dropped."""
     example = chain.raw(0)[0]
     if not isinstance(example, dict):
         return chain
     chain = chain.then(Map(f.PAD_TOKENS)) if "tokens" in example else chain
     if "text" not in example or example["text"].dtype != object:
-        return chain
+        kept = draw(st.sampled_from([None, None, None, *sorted(example)]))
+        return chain.then(KeepOnHost((kept,))) if kept else chain
     ways = [KeepOnHost(("text",)), Map(f.LENGTHS), *([Drop(("text",))] if len(example) > 1 else [])]
     return chain.then(draw(st.sampled_from(ways)))
 

@@ -21,7 +21,8 @@ def children(tree: Tree) -> list[tuple[str, Tree]] | None:
 def rebuild(like: Tree, parts: Sequence[Tree]) -> Tree:
     """A node of the kind of `like` with new parts, in the order of `children`."""
     if isinstance(like, dict):
-        return dict(zip(sorted(like), parts, strict=True))
+        named = dict(zip(sorted(like), parts, strict=True))
+        return type(like)((key, named[key]) for key in like)
     return type(like)(*parts) if hasattr(like, "_fields") else tuple(parts)
 
 

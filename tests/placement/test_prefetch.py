@@ -8,7 +8,6 @@ import time
 import traceback
 import weakref
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import jax
 import numpy as np
@@ -379,5 +378,5 @@ def test_tensorflow_is_not_needed_to_prefetch() -> None:
 
 def test_a_graph_that_fails_while_it_opens() -> None:
     pipe = tfjax.from_tf(tf.data.Dataset.range(4).map(lambda x: 1 // (x - x)).batch(2))
-    with pipe.iterate() as batches, pytest.raises(tfjax.TfjaxError, match="(?i)division by zero"):
+    with pipe.iterate() as batches, pytest.raises(tfjax.TfjaxError, match=r"(?i)division by zero"):
         next(batches)

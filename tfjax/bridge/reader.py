@@ -80,9 +80,14 @@ def read(plan: Plan, run: Run, convert: Sequence[Converter], *, narrow: bool) ->
 def structured(plan: Plan, run: Run) -> tf.data.Dataset:
     """The graph of a run with elements in the user's structure, in their own dtypes."""
     dataset = plan.dataset(run, narrow=False)
-    pack = tf.autograph.experimental.do_not_convert(lambda *leaves: plan.element.structure.unflatten(leaves))
+    structure = plan.element.structure
+
+    def pack(*element: Any) -> Any:
+        leaves, _ = structure.flatten(element[0] if len(element) == 1 else element)
+        return structure.unflatten(leaves)
+
     try:
-        out = dataset.map(pack)
+        out = dataset.map(tf.autograph.experimental.do_not_convert(pack))
     except TypeError as error:
         kind = type(plan.element.structure.unflatten(plan.element.specs)).__name__
         raise TypeError(f"to_tf: tf.data cannot hold a {kind}: return a dict, tuple or NamedTuple from map") from error

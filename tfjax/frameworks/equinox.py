@@ -40,12 +40,12 @@ class TrainState(eqx.Module):
 class _SmallCNN(eqx.Module):
     conv: list[eqx.nn.Conv2d]
     dense: list[eqx.nn.Linear]
-    pool: eqx.nn.MaxPool2d
+    pool: eqx.nn.AvgPool2d
 
     def __init__(self, num_classes: int, inputs: jax.ShapeDtypeStruct, key: jax.Array) -> None:
         height, width, channels = inputs.shape
         keys = jax.random.split(key, 4)
-        self.pool = eqx.nn.MaxPool2d(2, 2)
+        self.pool = eqx.nn.AvgPool2d(2, 2)
         self.conv = [
             eqx.nn.Conv2d(channels, 16, 3, padding="SAME", key=keys[0]),
             eqx.nn.Conv2d(16, 32, 3, padding="SAME", key=keys[1]),

@@ -43,7 +43,7 @@ def small_cnn(num_classes: int) -> hk.Transformed:
     def forward(x: jax.Array) -> jax.Array:
         for features in (16, 32):
             x = jax.nn.relu(hk.Conv2D(features, 3)(x))
-            x = hk.max_pool(x, (2, 2, 1), (2, 2, 1), "VALID")
+            x = hk.avg_pool(x, (2, 2, 1), (2, 2, 1), "VALID")
         x = jax.nn.relu(hk.Linear(64)(hk.Flatten()(x)))
         return hk.Linear(num_classes)(x)
 

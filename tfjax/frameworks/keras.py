@@ -53,9 +53,9 @@ def small_cnn(num_classes: int) -> Callable[[], Any]:
         return keras.Sequential(
             [
                 layers.Conv2D(16, 3, padding="same", activation="relu"),
-                layers.MaxPooling2D(2),
+                layers.AveragePooling2D(2),
                 layers.Conv2D(32, 3, padding="same", activation="relu"),
-                layers.MaxPooling2D(2),
+                layers.AveragePooling2D(2),
                 layers.Flatten(),
                 layers.Dense(64, activation="relu"),
                 layers.Dense(num_classes),

@@ -32,7 +32,7 @@ class _SmallCNN(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         for features in (16, 32):
             x = nn.relu(nn.Conv(features, (3, 3))(x))
-            x = nn.max_pool(x, (2, 2), strides=(2, 2))
+            x = nn.avg_pool(x, (2, 2), strides=(2, 2))
         x = nn.relu(nn.Dense(64)(x.reshape(len(x), -1)))
         return nn.Dense(self.num_classes)(x)
 

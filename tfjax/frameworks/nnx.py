@@ -47,7 +47,7 @@ class _SmallCNN(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         for conv in (self.conv1, self.conv2):
-            x = nnx.max_pool(nnx.relu(conv(x)), (2, 2), strides=(2, 2))
+            x = nnx.avg_pool(nnx.relu(conv(x)), (2, 2), strides=(2, 2))
         return self.dense2(nnx.relu(self.dense1(x.reshape(len(x), -1))))
 
 

@@ -33,6 +33,11 @@ _WRITES = (
 )
 _RESOURCE_SCATTER = "ResourceScatter"
 PYTHON_OPS = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})
+# Stateful for TensorFlow, but of no consequence where nobody reads what they return; functions are looked into.
+_WITHOUT_EFFECT = frozenset(
+    """Placeholder VarHandleOp ReadVariableOp ResourceGather HashTableV2 MutableHashTableV2 LookupTableFindV2
+    LookupTableSizeV2 If While Case StatefulPartitionedCall""".split()
+)
 SEED_SPEC = tf.TensorSpec((2,), tf.int64)
 
 
@@ -47,6 +52,7 @@ class Function:
     random: bool
     decodes: bool
     python: bool
+    has_effects: bool
     has_composites: bool
     reads: frozenset[int]
 
@@ -85,7 +91,9 @@ def trace(stage: Map, element: Element) -> Function:
     def flat(*leaves: tf.Tensor) -> list[tf.Tensor]:
         count = len(element.specs)
         example = element.structure.unflatten(leaves[:count])
-        out, structure = element.structure.flatten(_call(stage, fn, (example, *leaves[count:])))
+        returned = _call(stage, fn, (example, *leaves[count:]))
+        # As Dataset.map has it: a list is a tuple at the top, and a tensor further down.
+        out, structure = element.structure.flatten(tuple(returned) if isinstance(returned, list) else returned)
         if not out:
             raise SpecError(f"{stage.describe()} returns no leaf: return at least one tensor")
         structures.append(structure)
@@ -110,6 +118,7 @@ def trace(stage: Map, element: Element) -> Function:
         random=isinstance(stage, RandomMap),
         decodes=stage.decodes,
         python=any(op.type in PYTHON_OPS for op in operations),
+        has_effects=any(op.op_def.is_stateful and op.type not in _WITHOUT_EFFECT for op in operations),
         has_composites=composites,
         reads=reads,
     )

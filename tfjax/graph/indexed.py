@@ -9,14 +9,14 @@ from __future__ import annotations
 import functools
 
 from tfjax._tensorflow import tf
-from tfjax.errors import CorruptDataError, TfjaxError
+from tfjax.errors import TfjaxError
 from tfjax.graph.batches import Batches, add_mask, delivered
 from tfjax.graph.element import Element
 from tfjax.graph.fold import Folded, Functions, fold
 from tfjax.graph.narrow import narrow_leaves, narrowing_error
 from tfjax.graph.order import batch_positions
 from tfjax.graph.plan import Run, origin_of
-from tfjax.graph.rows import Failure, Rows
+from tfjax.graph.rows import Rows, failure_error
 from tfjax.graph.settings import graph_settings
 from tfjax.graph.stages import Batch, Chain
 
@@ -141,16 +141,6 @@ class IndexedPlan:
         for position in tf.unstack(positions[:, None]):
             failure = self.rows.diagnose(epoch, position)
             if failure is not None:
-                return self._failed(int(self.rows.index(epoch, position)[0]), failure)
+                index = int(self.rows.index(epoch, position)[0])
+                return failure_error(failure, index, origin_of(self._chain).source)
         return TfjaxError(f"step {step} failed, and did not when its examples were computed one by one: {error}")
-
-    def _failed(self, index: int, failure: Failure) -> Exception:
-        place = origin_of(self._chain).source.locate(index)
-        what = "the stored record is damaged" if failure.error is None else _first_line(failure.error)
-        kind = CorruptDataError if failure.stored else TfjaxError
-        return kind(f"{failure.stage} failed on example {index}{f' ({place})' if place else ''}: {what}")
-
-
-def _first_line(error: Exception) -> str:
-    text = error.message if isinstance(error, tf.errors.OpError) else str(error)
-    return text.removeprefix("{{function_node ").split(" [Op:")[0].strip() or type(error).__name__

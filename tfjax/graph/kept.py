@@ -12,8 +12,9 @@ import numpy as np
 from tfjax._tensorflow import tf
 from tfjax.graph.code import code_hash
 from tfjax.graph.order import golden_permutation
-from tfjax.graph.rows import Rows
-from tfjax.graph.stages import Cache, Chain, Map, Options, Origin, Stage
+from tfjax.graph.plan import origin_of
+from tfjax.graph.rows import Rows, failure_error
+from tfjax.graph.stages import Cache, Chain, Map, Options, Stage
 from tfjax.sources.disk import cache_folder, load_array, save_array
 
 _ROWS_AT_A_TIME = 1024
@@ -34,7 +35,7 @@ def kept_rows(chain: Chain, asked: Rows, before: Rows) -> np.ndarray:
     path = None if key is None else _path(key)
     rows = None if path is None else load_array(path)
     if rows is None or rows.ndim != 1 or rows.dtype != np.int64:
-        rows = _list(asked)
+        rows = _list(asked, chain)
         if path is not None:
             save_array(path, rows)
     return rows
@@ -54,7 +55,7 @@ def _path(key: str) -> Path | None:
         return None
 
 
-def _list(asked: Rows) -> np.ndarray:
+def _list(asked: Rows, chain: Chain) -> np.ndarray:
     def step(start: tf.Tensor) -> tf.Tensor:
         positions = tf.range(start, tf.minimum(start + _ROWS_AT_A_TIME, asked.length), dtype=tf.int64)
         keep = asked.fetch(tf.constant(0, tf.int64), positions).leaves[0]
@@ -62,14 +63,28 @@ def _list(asked: Rows) -> np.ndarray:
 
     step = tf.autograph.experimental.do_not_convert(step)
     starts = tf.data.Dataset.range(0, asked.length, _ROWS_AT_A_TIME)
-    parts = [p.numpy() for p in starts.map(step, num_parallel_calls=tf.data.AUTOTUNE)]
+    parts: list[np.ndarray] = []
+    try:
+        parts.extend(part.numpy() for part in starts.map(step, num_parallel_calls=tf.data.AUTOTUNE))
+    except tf.errors.OpError as error:
+        raise _diagnose(asked, chain, len(parts) * _ROWS_AT_A_TIME) or error from error
     return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+
+
+def _diagnose(asked: Rows, chain: Chain, start: int) -> Exception | None:
+    epoch = tf.constant(0, tf.int64)
+    for position in range(start, min(start + _ROWS_AT_A_TIME, asked.length)):
+        at = tf.constant([position], tf.int64)
+        failure = asked.diagnose(epoch, at)
+        if failure is not None:
+            return failure_error(failure, int(asked.index(epoch, at)[0]), origin_of(chain).source)
+    return None
 
 
 def _key(chain: Chain, before: Rows) -> str | None:
     """What the list depends on; None where it cannot be told for sure, or nothing is stored in files."""
-    origin = chain[0]
-    stamp = origin.source.stamp() if isinstance(origin, Origin) else None
+    origin = origin_of(chain)
+    stamp = origin.source.stamp()
     stages = [s for s in chain[1:] if not isinstance(s, Cache | Options)]
     hashes = [code_hash(s.fn) for s in stages if isinstance(s, Map) and s.name is None]
     if stamp is None or None in hashes or before.length == 0:

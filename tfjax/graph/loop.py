@@ -34,12 +34,9 @@ class Loop:
             origin = {out: origin[i] for out, i in fn.passes_through().items() if i in origin}
         self._kept = {out: i for out, i in origin.items() if _is_fixed(element.specs[i])}
         self._computed = [out for out in range(len(self._out)) if out not in self._kept]
-        self._entering = sorted(entering) if self._computed else []
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether every leaf passes through, so that nothing loops."""
-        return not self._computed
+        # An Assert, a Print or a Python call is run for what it does, also where no leaf is computed.
+        self.is_empty = not self._computed and not any(fn.has_effects for fn in functions)
+        self._entering = [] if self.is_empty else sorted(entering)
 
     def __call__(self, index: tf.Tensor, leaves: Sequence[tf.Tensor], seeds: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         """Apply the functions to each row.
@@ -50,12 +47,12 @@ class Loop:
             seeds: one int64 (n, 2) for each random function.
         """
         out = {o: leaves[i] for o, i in self._kept.items()}
-        if self._computed:
+        if not self.is_empty:
             rows = [*(leaves[i] for i in self._entering), *seeds] or [index]  # something to count the rows by
-            signature = [self._out[o] for o in self._computed]
+            signature = [self._out[o] for o in self._computed] or [tf.TensorSpec((), tf.bool)]
             # One iteration at a time: whole batches run in parallel, which was measured faster.
             done = tf.map_fn(self._one, rows, fn_output_signature=signature, parallel_iterations=1)
-            out.update(zip(self._computed, done, strict=True))
+            out.update(zip(self._computed, done, strict=False))
         return [out[o] for o in range(len(self._out))]
 
     def _one(self, row: Sequence[tf.Tensor]) -> list[tf.Tensor]:
@@ -65,7 +62,7 @@ class Loop:
         seeds = iter(row[len(self._entering) :])
         for fn in self.functions:
             leaves = fn(leaves, next(seeds)) if fn.random else fn(leaves)
-        return [leaves[o] for o in self._computed]
+        return [leaves[o] for o in self._computed] or [tf.constant(True)]
 
 
 def _is_fixed(spec: tf.TypeSpec) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from tfjax._tensorflow import tf
+from tfjax.errors import CorruptDataError, TfjaxError
 from tfjax.graph.element import Element
 from tfjax.graph.functions import Function
 from tfjax.graph.loop import Loop, row_seeds
@@ -40,6 +41,22 @@ class Failure(NamedTuple):
 
 
 FAILURES = (tf.errors.OpError, ValueError, TypeError, KeyError, IndexError, ArithmeticError)
+
+
+def failure_error(failure: Failure, index: int, source: Source) -> Exception:
+    """The exception that names the stage, the example and where it is stored."""
+    place = source.locate(index)
+    what = "the stored record is damaged" if failure.error is None else _fact(failure.error)
+    kind = CorruptDataError if failure.stored else TfjaxError
+    return kind(f"{failure.stage} failed on example {index}{f' ({place})' if place else ''}: {what}")
+
+
+def _fact(error: Exception) -> str:
+    """What went wrong, without the stack and the node names around it."""
+    text = error.message if isinstance(error, tf.errors.OpError) else str(error)
+    around = (" ", "\t", "Graph execution error", "Detected at node", "{{function_node")
+    facts = [line for line in text.splitlines() if line.strip() and not line.startswith(around)]
+    return " ".join(facts or [text]).split(" [Op:")[0].strip() or type(error).__name__
 
 
 class Rows(Protocol):
