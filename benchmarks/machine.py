@@ -16,6 +16,7 @@ _LIBRARIES = (
     "tfjax jax jaxlib tensorflow-cpu tensorflow tensorflow-datasets numpy flax keras grain array_record torch".split()
 )
 _PROCESS = psutil.Process()
+QUIET = 0.1
 
 
 def describe() -> dict[str, Any]:
@@ -77,18 +78,31 @@ class Peak:
 
 
 class Noise:
-    """How much of the machine other processes used while a script ran."""
+    """How much of the machine other processes use."""
 
     def __init__(self) -> None:
         """Begin."""
         self._began, self._cpu, self._busy = time.perf_counter(), cpu_s(), _busy_s()
 
-    def read(self) -> dict[str, float]:
-        """The share of all cores that others used, 0 to 1, and the load average of the last minute."""
-        elapsed = time.perf_counter() - self._began
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the beginning."""
+        return time.perf_counter() - self._began
+
+    def others_share(self) -> float:
+        """The share of all cores that others used since the beginning, 0 to 1, to 10 ms of CPU time."""
         others = max(_busy_s() - self._busy - (cpu_s() - self._cpu), 0.0)
-        share = others / elapsed / (os.cpu_count() or 1)
-        return {"others_share": round(share, 3), "load_1m": round(os.getloadavg()[0], 2), "seconds": round(elapsed, 1)}
+        return others / self.elapsed_s / (os.cpu_count() or 1)
+
+
+def wait_until_quiet(patience_s: float) -> None:
+    """Wait until others use under a tenth of the machine for 0.2 s, but no longer than `patience_s`."""
+    end = time.perf_counter() + patience_s
+    while time.perf_counter() < end:
+        noise = Noise()
+        time.sleep(0.2)
+        if noise.others_share() < QUIET:
+            return
 
 
 def _busy_s() -> float:

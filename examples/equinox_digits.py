@@ -59,7 +59,7 @@ def main(epochs):
     test = tfjax.load("digits", split="test").batch(64, remainder="pad").device_map(normalize).place(device)
 
     model = make_model(jax.random.key(0))
-    optimizer = optax.adam(optax.cosine_decay_schedule(3e-3, epochs * len(train)))
+    optimizer = optax.adam(optax.cosine_decay_schedule(1e-2, epochs * len(train)))
     optimizer_state = optimizer.init(eqx.filter(model, eqx.is_inexact_array))
 
     with train.iterate(epochs=epochs) as batches:

@@ -57,7 +57,7 @@ def main(epochs):
     test = tfjax.load("digits", split="test").batch(64, remainder="pad").device_map(normalize).place(device)
 
     params = cnn.init(jax.random.key(0), train.peek()["image"])
-    optimizer = optax.adam(optax.cosine_decay_schedule(3e-3, epochs * len(train)))
+    optimizer = optax.adam(optax.cosine_decay_schedule(1e-2, epochs * len(train)))
     optimizer_state = optimizer.init(params)
 
     with train.iterate(epochs=epochs) as batches:

@@ -20,9 +20,9 @@ def make_model():
     return keras.Sequential(
         [
             keras.layers.Conv2D(16, 3, padding="same", activation="relu"),
-            keras.layers.AveragePooling2D(),
+            keras.layers.AveragePooling2D(2),
             keras.layers.Conv2D(32, 3, padding="same", activation="relu"),
-            keras.layers.AveragePooling2D(),
+            keras.layers.AveragePooling2D(2),
             keras.layers.Flatten(),
             keras.layers.Dense(64, activation="relu"),
             keras.layers.Dense(10),
@@ -44,7 +44,7 @@ def main(epochs):
     keras.utils.set_random_seed(0)
     model = make_model()
     model.compile(
-        optimizer=keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(3e-3, epochs * len(train))),
+        optimizer=keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(1e-2, epochs * len(train))),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         weighted_metrics=["accuracy"],  # weighted by the mask of `test`, so that a padded row does not count
     )

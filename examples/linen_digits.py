@@ -59,7 +59,7 @@ def main(epochs):
 
     model = CNN()
     params = model.lazy_init(jax.random.key(0), train.spec["image"])["params"]
-    optimizer = optax.adam(optax.cosine_decay_schedule(3e-3, epochs * len(train)))
+    optimizer = optax.adam(optax.cosine_decay_schedule(1e-2, epochs * len(train)))
     state = TrainState.create(apply_fn=model.apply, params=params, tx=optimizer)
 
     with train.iterate(epochs=epochs) as batches:

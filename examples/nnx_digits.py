@@ -60,7 +60,7 @@ def main(epochs):
     test = tfjax.load("digits", split="test").batch(64, remainder="pad").device_map(normalize).place(device)
 
     model = CNN(rngs=nnx.Rngs(0))
-    schedule = optax.cosine_decay_schedule(3e-3, epochs * len(train))
+    schedule = optax.cosine_decay_schedule(1e-2, epochs * len(train))
     optimizer = nnx.Optimizer(model, optax.adam(schedule), wrt=nnx.Param)
 
     with train.iterate(epochs=epochs) as batches:

@@ -89,6 +89,7 @@ def test_epochs_length_and_spec(chain: oracle.Chain) -> None:
     assert len(pipe) == len(chain)
     oracle.check_spec(pipe.spec, chain.spec())
     oracle.check_run(delivered(pipe, epochs=3), oracle.run(chain, 3 * len(chain)))
+    oracle.check_same(pipe.peek(), chain.epoch(0)[0])
 
 
 @few(12)
@@ -98,6 +99,8 @@ def test_examples_without_batch(chain: oracle.Chain) -> None:
     assert len(pipe) == len(chain)
     oracle.check_spec(pipe.spec, chain.spec())
     oracle.check_run(delivered(pipe, epochs=2), oracle.run(chain, 2 * len(chain)))
+    for i in (len(chain) // 2, -1):
+        oracle.check_same(pipe[i], chain.epoch(0)[i])
 
 
 @few(8)
@@ -166,20 +169,28 @@ def test_a_cache_at_any_legal_place_changes_no_batch(chain: oracle.Chain, begin:
         pipe = variant.write()
         oracle.check_run(delivered(pipe, epochs=2), expected)
         oracle.check_run(delivered(pipe, epochs=2, state=state), expected[begin:])  # filled by the first run
+    oracle.check_run(delivered(pipe.options(caches=False), epochs=2), expected)
+
+
+def eight_devices(explicit: bool) -> Mesh:
+    """One axis over all of them, of either kind."""
+    assert jax.device_count() == 8
+    return jax.make_mesh((8,), ("data",)) if explicit else Mesh(np.array(jax.devices()), ("data",))
 
 
 @few(8)
-@given(chains((16, 40, 24, 33), multiple=8), st.integers(0, 3))
-def test_eight_devices_get_the_batches_of_one(chain: oracle.Chain, begin: int) -> None:
-    mesh = Mesh(np.array(jax.devices()), ("data",))
-    assert mesh.size == 8
-    expected = list(oracle.run(chain, 2 * len(chain)))
-    with chain.write().iterate(epochs=2) as elements:
+@given(chains((16, 40, 24, 33), multiple=8), st.integers(0, 3), st.booleans())
+def test_eight_devices_get_the_batches_of_one(chain: oracle.Chain, begin: int, explicit: bool) -> None:
+    mesh = eight_devices(explicit)
+    mapped = chain if chain.has(oracle.KeepOnHost) else chain.then(oracle.DeviceMap(f.NEGATE_BATCH))
+    expected = list(oracle.run(mapped, 2 * len(mapped)))
+    with mapped.write().iterate(epochs=2) as elements:
         one = list(itertools.islice(elements, begin))
         state = elements.state
     oracle.check_run(one, expected[: len(one)])
     placed = chain.write().place(mesh, "data")
-    oracle.check_spec(placed.spec, chain.spec())
+    placed = placed if mapped is chain else mapped.stages[-1].write(placed)
+    oracle.check_spec(placed.spec, mapped.spec())
     with placed.iterate(epochs=2, state=state) as elements:
         rest = list(elements)
     oracle.check_run(rest, expected[len(one) :])
@@ -259,6 +270,16 @@ def test_two_random_ops_share_no_seed_and_a_map_between_changes_nothing() -> Non
     between = oracle.Chain(source, (*ops[:2], oracle.Map(f.FLIP), ops[2], oracle.Batch(8)))
     (same,) = delivered(between.write(), epochs=1)
     assert np.array_equal(same["seed"], outer)
+
+
+def test_64_bits_stay_where_jax_has_them() -> None:
+    rows = np.array([2**40 + 5, -1, 7])
+    with jax.enable_x64(True):
+        pipe = tfjax.from_arrays({"x": rows, "y": rows / 3}).shuffle(seed=0).batch(3)
+        (batch,) = delivered(pipe)
+        oracle.check_spec(pipe.spec, {("x",): ((3,), np.dtype("int64")), ("y",): ((3,), np.dtype("float64"))})
+        order = oracle.permutation(3, 0, 0)
+        oracle.check_same(batch, {"x": rows[order], "y": (rows / 3)[order]})
 
 
 def test_digits_by_name(digits_dir: pathlib.Path) -> None:

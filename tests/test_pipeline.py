@@ -91,8 +91,8 @@ class TestAsked:
     def test_an_example_by_index(self) -> None:
         pipe = numbers().shuffle(3).map(lambda e: {"z": e["x"] * 10})
         all_of_them = [e["z"] for e in values(pipe)]
-        assert [int(pipe[i]["z"]) for i in range(10)] == all_of_them
-        assert [int(pipe[i - 10]["z"]) for i in range(10)] == all_of_them
+        for i in (0, 7, 9, -1, -10):
+            assert int(pipe[i]["z"]) == all_of_them[i]
         assert int(pipe[np.int64(2)]["z"]) == all_of_them[2]
 
     @pytest.mark.parametrize("i", [10, -11, 10**30])

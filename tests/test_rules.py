@@ -221,6 +221,7 @@ def test_an_int64_value_that_does_not_fit(value: int) -> None:
         next(batches)
         with pytest.raises(SpecError, match=r"(?s)'id'.*int32"):
             next(batches)
+        assert batches.step == batches.state.step == 1
 
 
 def test_a_uint64_value_that_does_not_fit() -> None:

@@ -118,6 +118,8 @@ def without_host(fn: DeviceFunction, host_keys: frozenset[str]) -> DeviceFunctio
         out = fn({k: v for k, v in batch.items() if k not in host_keys})
         if not isinstance(out, dict):
             raise TypeError(f"device_map returned a {type(out).__name__}: beside keys kept on the host, return a dict")
+        if both := sorted(kept.keys() & out.keys()):
+            raise ValueError(f"device_map returned {both[0]!r}, a key that is kept on the host: give it another name")
         return {**out, **kept}
 
     return shown

@@ -178,7 +178,8 @@ def test_dlpack_would_abort_the_process() -> None:
     """What the check of the dtype is for."""
     variant = "tf.raw_ops.EmptyTensorList(element_shape=-1, max_num_elements=1, element_dtype=tf.int32)"
     makes = ("tf.constant('a')", variant, "tf.Variable(1.0).handle")
-    code = "import tensorflow as tf; t = {}; print('made', flush=True); t.__dlpack__(); print('alive')"
+    no_core_file = "import resource; resource.setrlimit(resource.RLIMIT_CORE, (0, 0)); "
+    code = no_core_file + "import tensorflow as tf; t = {}; print('made', flush=True); t.__dlpack__(); print('alive')"
     for process in [python_process.start(code.format(make)) for make in makes]:
         out, err = process.communicate(timeout=60)
         assert (out, process.returncode < 0) == ("made\n", True), err

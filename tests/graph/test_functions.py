@@ -251,9 +251,8 @@ class TestWhatIsRefused:
             lambda e: {"x": jax.image.resize(e["y"], (2,), "linear")},
             jax.jit(lambda e: e),
             lambda e: {"x": jax.random.uniform(jax.random.key(e["x"]))},
-            lambda e: {"x": jax.vmap(lambda a: a)(e["y"])},
         ],
-        ids=["jnp", "nn", "image", "jit", "random", "vmap"],
+        ids=["jnp", "nn", "image", "jit", "random"],
     )
     def test_jax_is_pointed_to_device_map(self, fn: Any) -> None:
         with pytest.raises(TypeError, match=r"map\(.*\) calls JAX on a symbolic tensor.*device_map"):
@@ -423,3 +422,11 @@ class TestErrorsAtRunTime:
         pipe = numbers().map(lambda e: {"x": tf.ensure_shape(tf.range(e["x"]), (3,))}).batch(2)
         with pytest.raises(TfjaxError, match="failed on example 0"):
             pipe.peek()
+
+
+def test_a_function_of_a_wrong_number_of_arguments_is_named() -> None:
+    pairs = tfjax.from_arrays((np.arange(3), np.arange(3)))
+    with pytest.raises(TypeError, match=r"map\(.*one example"):
+        pairs.map(lambda a, b: a + b)
+    with pytest.raises(TypeError, match=r"random_map\(.*seed"):
+        numbers().random_map(lambda e: e)

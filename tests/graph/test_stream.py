@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 import tfjax
+from tests import python_process
 from tfjax.errors import SpecError, TfjaxError
 
 Dataset = tf.data.Dataset
@@ -233,3 +234,17 @@ def test_a_state_of_another_dataset_is_refused() -> None:
     state = tfjax.from_tf(numbers(7)).batch(2).iterate().state
     with pytest.raises(tfjax.StateMismatchError, match="source"):
         tfjax.from_tf(numbers(8)).batch(2).iterate(state=state)
+
+
+EMPTY = """
+    import tensorflow as tf, tfjax
+    pipe = tfjax.from_tf(tf.data.Dataset.range(6).filter(lambda x: x < 0).batch(2))
+    try:
+        next(pipe.iterate(forever=True))
+    except ValueError as error:
+        print("an error:", error)
+"""
+
+
+def test_an_epoch_that_yields_nothing_does_not_go_round_for_ever() -> None:
+    assert python_process.run(EMPTY, timeout_s=20).stdout.startswith("an error:")

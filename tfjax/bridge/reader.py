@@ -71,7 +71,8 @@ def read(plan: Plan, run: Run, convert: Sequence[Converter], *, narrow: bool) ->
         except StopIteration:
             return
         except tf.errors.OpError as error:
-            raise plan.diagnose(run, step, error) from error
+            # Without its traceback, whose frames would keep the iterator alive as long as the exception.
+            raise plan.diagnose(run, step, error) from error.with_traceback(None)
         yield leaves
         step += 1
         del leaves

@@ -30,7 +30,7 @@ class Batches:
         batch = chain[at]
         if not isinstance(batch, Batch):
             raise TypeError(f"{batch!r} is no batch stage")
-        first, count = 0, _full_count(batch, rows)
+        first, count = 0, full_count(batch, rows)
         for stage in chain[at + 1 :]:
             if isinstance(stage, Take):
                 count = min(count, stage.n)
@@ -58,7 +58,12 @@ class Batches:
         return rows % self.size if ragged else 0
 
 
-def _full_count(batch: Batch, rows: int) -> int:
+def full_count(batch: Batch, rows: int) -> int:
+    """How many batches `rows` examples make.
+
+    Raises:
+        ValueError: none, or some rows are left over and that is an error.
+    """
     if batch.remainder == "error" and rows % batch.size:
         raise ValueError(
             f"{rows} examples do not fill batches of {batch.size}, {rows % batch.size} are left over: "

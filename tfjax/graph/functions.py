@@ -138,12 +138,22 @@ def _call(stage: Map, fn: Callable[..., Any], arguments: tuple[Any, ...]) -> Any
                 f"{stage.describe()} calls JAX on a symbolic tensor: graph functions use TensorFlow ops; "
                 "put JAX functions of a batch into device_map"
             ) from error
+        if isinstance(error, TypeError) and "positional argument" in str(error):
+            takes = "one example and a seed" if isinstance(stage, RandomMap) else "one example"
+            raise TypeError(
+                f"{stage.describe()} is called with {takes}, here {_kind(arguments[0])}, and takes other arguments: "
+                "unpack the example inside the function"
+            ) from error
         if isinstance(error, KeyError) and error.args and isinstance(arguments[0], dict):
             named = re.search(r"KeyError: (.+)", str(error))  # AutoGraph puts a traceback into the argument
             key = named[1].strip('"\\') if named else repr(error.args[0])
             keys = ", ".join(map(repr, arguments[0]))
             raise KeyError(f"{stage.describe()}: no key {key}; the keys are {keys}") from error
         raise
+
+
+def _kind(example: Any) -> str:
+    return f"a {type(example).__name__}" + (f" of {len(example)}" if isinstance(example, tuple) else "")
 
 
 def _raised_by_jax(error: BaseException | None) -> bool:

@@ -101,7 +101,8 @@ class IndexedPlan:
 
         step = tf.autograph.experimental.do_not_convert(step)
         steps = tf.data.Dataset.range(run.start, run.end)
-        return self._settings.apply(steps.map(step, num_parallel_calls=self._settings.parallel_calls))
+        # One range and one map: there is nothing in it for tf.data to rewrite.
+        return self._settings.apply(steps.map(step, num_parallel_calls=self._settings.parallel_calls), rewrite=False)
 
     def where(self, start_epoch: int, number: int | tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
         """The epoch of a global step, the positions of its rows, and which are real where some are padding."""

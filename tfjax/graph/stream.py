@@ -5,11 +5,12 @@ Nothing can be fetched by index, so a state is resumed by replay: the steps befo
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from tfjax._tensorflow import tf
 from tfjax.errors import CorruptDataError, TfjaxError
-from tfjax.graph.batches import add_mask, delivered
+from tfjax.graph.batches import add_mask, delivered, full_count
 from tfjax.graph.element import Element
 from tfjax.graph.fold import Functions, pipeline_seed
 from tfjax.graph.narrow import narrow_leaves, narrowed, narrowing_error
@@ -74,23 +75,25 @@ class StreamPlan:
         return self._foreign.is_endless and not any(isinstance(s, Take) for s in self._chain)
 
     def _count(self, *, before_batch: bool) -> int | None:
-        count = self._foreign.cardinality
+        count: float | None = math.inf if self._foreign.is_endless else self._foreign.cardinality
         for stage in self._chain[1:]:
             if count is None or isinstance(stage, Filter) or (before_batch and isinstance(stage, Batch)):
-                return None if isinstance(stage, Filter) else count
+                return None if isinstance(stage, Filter) else _finite(count)
             if isinstance(stage, Take):
                 count = min(count, stage.n)
             elif isinstance(stage, Skip):
                 count = max(count - stage.n, 0)
             elif isinstance(stage, Batch):
-                count = count // stage.size if stage.remainder == "drop" else -(-count // stage.size)
-        return count
+                count = math.inf if count == math.inf else full_count(stage, int(count))
+        return _finite(count)
 
     def check(self) -> None:
         """See `Plan`: what a foreign graph reads is not known."""
 
     def dataset(self, run: Run, *, narrow: bool) -> tf.data.Dataset:
         """See `Plan`."""
+        if run.epochs is None and self.steps_per_epoch is None and not self.is_endless:
+            self._require_some(run)
         if run.epochs == 1:
             steps = self._one_epoch(tf.constant(run.start_epoch, tf.int64))
         else:
@@ -104,6 +107,12 @@ class StreamPlan:
                 num_parallel_calls=self._settings.parallel_calls,
             )
         return self._settings.apply(steps)
+
+    def _require_some(self, run: Run) -> None:
+        """Raise where a run without an end would go round epochs that yield nothing."""
+        first = self._one_epoch(tf.constant(run.start_epoch, tf.int64)).take(1)
+        if not any(True for _ in first):
+            raise ValueError("an epoch of this streaming pipeline yields nothing: there is nothing to go round for")
 
     def _one_epoch(self, epoch: tf.Tensor) -> tf.data.Dataset:
         """Flat tuples of leaves; while functions need it, the number of each row leads them."""
@@ -153,6 +162,10 @@ class StreamPlan:
         text = error.message if isinstance(error, tf.errors.OpError) else str(error)
         failed = CorruptDataError if isinstance(error, tf.errors.DataLossError) else TfjaxError
         return failed(f"the graph failed at step {step}: {text}")
+
+
+def _finite(count: float | None) -> int | None:
+    return None if count is None or count == math.inf else int(count)
 
 
 def _batched(dataset: tf.data.Dataset, batch: Batch, structure: Structure) -> tf.data.Dataset:

@@ -141,7 +141,11 @@ def masked_crc(data: bytes) -> int:
     >>> masked_crc(b"")
     2726488792
     """
-    crc: int = google_crc32c.value(data)
+    return int(mask(google_crc32c.value(data)))
+
+
+def mask(crc: Any) -> Any:
+    """A CRC-32C as TFRecord files store it; of an int, or of an array of uint64."""
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 

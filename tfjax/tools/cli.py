@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--framework", default="linen", choices=(*FRAMEWORKS, "all"), help="what to train with")
     train.add_argument("--epochs", type=_positive, default=5, help="passes over the training split")
     train.add_argument("--batch-size", type=_positive, default=128, help="examples in a batch")
-    train.add_argument("--learning-rate", type=float, default=2e-3, help="Adam's first one, cosine decay to 0")
+    train.add_argument("--learning-rate", type=float, default=5e-3, help="Adam's first one, cosine decay to 0")
     train.add_argument("--seed", type=int, default=0, help="of the order and of the initial parameters")
     train.add_argument("--split-train", default="train", help="in TFDS's notation, such as train[:80%%]")
     train.add_argument("--split-test", default="test", help="the split that is evaluated after each epoch")

@@ -32,7 +32,7 @@ class TrainSettings:
     out: Path
     epochs: int = 5
     batch_size: int = 128
-    learning_rate: float = 2e-3
+    learning_rate: float = 5e-3
     seed: int = 0
     split_train: str = "train"
     split_test: str = "test"
