@@ -44,7 +44,9 @@ def iterator(prefetch: int) -> Iterator[Any]:
 
 
 def flow(items: Iterator[Any], count: int, step: Any = None) -> Timed:
-    """`count` items, each followed by a step."""
+    """`count` items, each followed by a step, after some that may have been made ready before."""
+    for _ in range(2 * DEPTH):
+        next(items)
 
     def timed() -> int:
         for item in itertools.islice(items, count):

@@ -27,6 +27,7 @@ from benchmarks import machine
 ROUNDS, QUICK_ROUNDS = 9, 2
 # On a machine that others use, a round waits for a quiet moment, and the quietest of more rounds are kept.
 PATIENCE_S, MOST_ROUNDS = 3.0, 2.0
+IDLE_PATIENCE_S = 2.0
 OUT = Path("runs/bench")
 
 Timed = Callable[[], int]
@@ -39,7 +40,8 @@ class Contender:
     Args:
         name: as the tables show it.
         open: called before each sample, untimed; returns the function that is timed, which returns how many items it
-            delivered.
+            delivered. Where an iterator goes on from sample to sample, `open` takes some items first, so that what its
+            threads made ready in between is not counted as made in no time.
         floor: whether this is what the hardware or a C library alone can do.
     """
 
@@ -263,8 +265,9 @@ def require_equal(what: str, ours: Any, theirs: Any) -> None:
 
 
 def _sample(contender: Contender) -> Sample:
-    timed = contender.open()
     gc.collect()
+    machine.wait_until_idle(IDLE_PATIENCE_S)
+    timed = contender.open()
     peak = machine.Peak()
     cpu, began = machine.cpu_s(), time.perf_counter()
     items = timed()

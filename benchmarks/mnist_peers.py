@@ -59,4 +59,4 @@ def grain_batches(path: str, *, seed: int, threads: int) -> Iterator[Any]:
     """Grain over ArrayRecord: globally shuffled, decoded and batched, on `threads` threads."""
     source = grain.sources.ArrayRecordDataSource([path])
     batches = grain.MapDataset.source(source).shuffle(seed).map(DecodeExample()).batch(BATCH, drop_remainder=True)
-    return iter(batches.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(threads, 1))))
+    return iter(batches.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2)))

@@ -19,7 +19,7 @@ from tests.oracle import functions as f
 from tests.oracle.data import Leaf, Pair
 from tests.oracle.remainder import groups
 from tests.oracle.strategies import FRACTIONS, chains, example_chains, is_loose, stages
-from tests.oracle.tree import Tree, map_tree
+from tests.oracle.tree import Tree, leaves, map_tree
 
 EFFORT = float(os.environ.get("ORACLE_EFFORT", "1"))  # 10: ten times as many chains, and failures are shrunk
 SMALL = (9, 12, 5, 1)
@@ -181,9 +181,10 @@ def eight_devices(explicit: bool) -> Mesh:
 @few(8)
 @given(chains((16, 40, 24, 33), multiple=8), st.integers(0, 3), st.booleans())
 def test_eight_devices_get_the_batches_of_one(chain: oracle.Chain, begin: int, explicit: bool) -> None:
-    mesh = eight_devices(explicit)
     mapped = chain if chain.has(oracle.KeepOnHost) else chain.then(oracle.DeviceMap(f.NEGATE_BATCH))
     expected = list(oracle.run(mapped, 2 * len(mapped)))
+    # JAX 0.10 cannot read an empty array that jit returns on a mesh of explicit axes.
+    mesh = eight_devices(explicit and all(leaf.size for _, leaf in leaves(expected[0])))
     with mapped.write().iterate(epochs=2) as elements:
         one = list(itertools.islice(elements, begin))
         state = elements.state

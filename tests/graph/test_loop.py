@@ -17,16 +17,19 @@ def pipe_of(rows: int = 12) -> "tfjax.Pipeline":
     )
 
 
+LOOPS = ("MapDefun", "While", "StatelessWhile")
+
+
 def loop_of(pipe: "tfjax.Pipeline") -> Loop:
     return pipe._plan.rows.loop
 
 
 def loops(pipe: "tfjax.Pipeline") -> list[Any]:
-    """The map_fn loops of the graph of a batch."""
+    """The loops of the graph of a batch."""
     plan = pipe._plan
     graph = tf.function(lambda n: plan._batch(0, n), autograph=False).get_concrete_function(tf.TensorSpec((), tf.int64))
     inner = [f.graph for f in graph.graph._functions.values() if hasattr(f, "graph")]
-    return [op for g in (graph.graph, *inner) for op in g.get_operations() if op.type in ("While", "StatelessWhile")]
+    return [op for g in (graph.graph, *inner) for op in g.get_operations() if op.type in LOOPS]
 
 
 def test_leaves_that_no_function_touches_stay_outside() -> None:
