@@ -46,7 +46,7 @@ def ours(dataset: tf.data.Dataset) -> Iterator[Any]:
 
     pipe = tfjax.from_tf(dataset, batched=True)
     _, structure = flatten(dataset.element_spec)
-    return map(structure.unflatten, Reader(dataset, converters(leaves_of(pipe._plan), share=True)))
+    return map(structure.unflatten, Reader(dataset, converters(leaves_of(pipe._plan), share=True, committed=False)))
 
 
 def keras_adapter(dataset: tf.data.Dataset) -> Iterator[Any]:

@@ -22,7 +22,7 @@ SHUFFLE_BUFFER = 10_000
 SLICES = "slices.shuffle.batch + as_numpy + device_put"
 TUNED = "slices.shuffle.repeat.batch.prefetch + the same"
 FLOOR, PUT = "NumPy permuted gather", "NumPy permuted gather + device_put"
-ROUNDS = 15
+ROUNDS = 11
 # Epochs a sample, and batches a sample of those that are 20 times slower; a third as many are taken before it.
 EPOCHS, SLOW_STEPS = 3, 30
 Rows = dict[str, np.ndarray]

@@ -26,8 +26,8 @@ from benchmarks import machine
 
 ROUNDS, QUICK_ROUNDS = 9, 2
 # On a machine that others use, a round waits for a quiet moment, and the quietest of more rounds are kept.
-PATIENCE_S, MOST_ROUNDS = 3.0, 2.0
-IDLE_PATIENCE_S = 2.0
+PATIENCE_S, MOST_ROUNDS = 2.0, 1.5
+IDLE_PATIENCE_S = 0.5
 OUT = Path("runs/bench")
 
 Timed = Callable[[], int]
@@ -137,7 +137,7 @@ class Bench:
     def measure(self, title: str, contenders: Sequence[Contender], *, unit: str, rounds: int | None = None) -> Table:
         """Measure contenders in turn, forwards and backwards, after one pass that is thrown away.
 
-        Where other processes keep the machine busy, up to twice as many rounds are measured, and those in which they
+        Where other processes keep the machine busy, up to half as many rounds more are measured, and those in which they
         took least are kept, whatever their figures.
 
         Args:

@@ -260,6 +260,19 @@ def test_every_remainder_over_every_tail(remainder: str | None, shuffled: bool) 
         oracle.check_run(delivered(pipe, epochs=2), oracle.run(chain, 2 * len(chain)))
 
 
+@pytest.mark.parametrize("remainder", ["drop", "keep", "pad"])
+@pytest.mark.parametrize(
+    "after", [(oracle.Take(2),), (oracle.Skip(2),), (oracle.Take(3),), (oracle.Skip(1),) * 2]
+)
+def test_take_and_skip_of_batches(remainder: str, after: tuple[oracle.chain.Stage, ...]) -> None:
+    source = oracle.Arrays([{"x": np.int32(i)} for i in range(11)])
+    chain = oracle.Chain(source, (oracle.Shuffle(3), oracle.Batch(3, remainder), *after))
+    pipe = chain.write()
+    assert len(pipe) == len(chain)
+    oracle.check_spec(pipe.spec, chain.spec())
+    oracle.check_run(delivered(pipe, epochs=2), oracle.run(chain, 2 * len(chain)))
+
+
 def test_two_random_ops_share_no_seed_and_a_map_between_changes_nothing() -> None:
     source = oracle.Arrays([np.int32(i) for i in range(8)])
     ops = (oracle.Seed(5), oracle.RandomMap(f.EXPOSE), oracle.RandomMap(f.EXPOSE))
@@ -271,6 +284,14 @@ def test_two_random_ops_share_no_seed_and_a_map_between_changes_nothing() -> Non
     between = oracle.Chain(source, (*ops[:2], oracle.Map(f.FLIP), ops[2], oracle.Batch(8)))
     (same,) = delivered(between.write(), epochs=1)
     assert np.array_equal(same["seed"], outer)
+
+
+def test_the_last_seed_holds_for_all_random_ops() -> None:
+    source = oracle.Arrays([np.int32(i) for i in range(4)])
+    order = (oracle.Seed(1), oracle.RandomMap(f.EXPOSE), oracle.Seed(2), oracle.Batch(4), oracle.Seed(-3))
+    for part in (order, order[:3], order[1:2]):
+        chain = oracle.Chain(source, part)
+        oracle.check_run(delivered(chain.write(), epochs=2), oracle.run(chain, 2 * len(chain)))
 
 
 def test_64_bits_stay_where_jax_has_them() -> None:

@@ -456,3 +456,15 @@ class TestIterating:
             for build in (pipe, pipe.place(jax.devices()[2]), pipe.device_map(lambda b: {"x": b["x"] + 0})):
                 batch = next(iter(build))
                 assert (batch["x"].dtype, batch["x"].tolist()) == (jnp.int64, [2**40, 1])
+
+
+@pytest.mark.parametrize("placed", [False, True], ids=["default device", "placed"])
+def test_batches_are_committed_to_a_device_only_where_one_was_named(placed: bool) -> None:
+    pipe = tfjax.from_arrays({"x": np.ones((8, 4), np.float32)}).batch(4)
+    pipe = pipe.place(jax.devices()[0]) if placed else pipe
+    assert pipe.peek()["x"].committed is placed
+    step = jax.jit(lambda total, batch: total + batch["x"].sum())
+    total = jnp.zeros(())
+    for batch in pipe.iterate(epochs=2):
+        total = step(total, batch)
+    assert step._cache_size() == (2 if placed else 1), "an uncommitted total becomes committed by its first step"

@@ -26,12 +26,14 @@ class Delivery:
         structure: the user's structure.
         converters: for each leaf, how it leaves TensorFlow.
         shardings: for each leaf where it is put, None for what stays on the host; empty where all are shared.
+        committed: whether arrays are bound to where they are put.
         functions: applied to the placed batch, in this order.
     """
 
     structure: Structure
     converters: Sequence[Callable[[Any], Any]]
     shardings: Sequence[Any]
+    committed: bool
     functions: Sequence[DeviceFunction]
 
     def deliver(self, leaves: list[Any]) -> Any:
@@ -47,7 +49,8 @@ class Delivery:
         if not moved:
             return leaves
         try:
-            put = jax.device_put([leaves[i] for i in moved], [self.shardings[i] for i in moved])
+            given = [leaves[i] for i in moved]
+            put = jax.device_put(given, [self.shardings[i] for i in moved] if self.committed else None)
         except ValueError as error:  # of a stream whose batch sizes were not known when it was planned
             shapes = ", ".join(f"{self.structure.paths[i]}: {leaves[i].shape}" for i in moved)
             devices = max(len(self.shardings[i].device_set) for i in moved)
@@ -76,7 +79,8 @@ def delivery_of(plan: Any, target: Target, functions: Sequence[DeviceFunction]) 
     leaves, share = leaves_of(plan), target.is_host_memory
     shardings = [None if leaf.on_host else _sharding(target, leaf) for leaf in leaves]
     mapped = [without_host(jax.jit(fn), _host_keys(plan)) for fn in functions]
-    return Delivery(plan.element.structure, converters(leaves, share=share), () if share else shardings, mapped)
+    ways = converters(leaves, share=share, committed=target.committed)
+    return Delivery(plan.element.structure, ways, () if share else shardings, target.committed, mapped)
 
 
 def delivered_spec(plan: Any, target: Target | None, functions: Sequence[DeviceFunction]) -> Any:

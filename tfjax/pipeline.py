@@ -189,7 +189,7 @@ class Pipeline(Building):
         Args:
             x: the key of the inputs, or a tuple or dict of keys.
             y: the key of the targets; None for `predict`.
-            sample_weight: the key of the weights; the `mask` of remainder="pad" where there is one and none is given.
+            sample_weight: the key of the weights. The `mask` of remainder="pad" multiplies them, or is the weights.
             start_epoch: the epoch that the first one of `fit` takes its batches from.
             state: resume there.
 

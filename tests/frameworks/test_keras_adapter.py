@@ -65,6 +65,20 @@ def test_each_epoch_of_fit_is_an_epoch_of_the_pipeline(size):
     assert epochs == [rows_of(pipe, epoch) for epoch in (2, 3, 4)]
 
 
+def test_drawing_one_batch_ahead_changes_nothing(monkeypatch):
+    """As Keras does on accelerators."""
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    pipe = DATA.shuffle(seed=0).batch(ROWS // 2)
+    spy, model, steps = Spy(pipe), new_model(), []
+
+    def note(batch, logs):  # noqa: ARG001
+        steps.append(spy.state_after(batch + 1).step)
+
+    model.fit(spy, epochs=2, verbose=0, callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=note)])
+    assert spy.passes == [rows_of(pipe, epoch) for epoch in (0, 0, 1)]
+    assert steps == [1, 2, 1, 2]
+
+
 def test_each_fit_starts_at_start_epoch():
     pipe = DATA.shuffle(seed=0).batch(BATCH)
     spy, model = Spy(pipe), new_model()
@@ -238,10 +252,17 @@ def run_python(code, **environment):
     )
 
 
-def test_another_backend_is_refused():
-    done = run_python("import keras, tfjax.frameworks.keras", KERAS_BACKEND="numpy")
-    assert "ImportError: Keras was imported with the backend 'numpy'" in done.stderr
-    assert "set KERAS_BACKEND=jax" in done.stderr
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("import keras, tfjax.frameworks.keras", "Keras was imported with the backend 'numpy'"),
+        ("import tfjax.frameworks.keras", "KERAS_BACKEND is 'numpy'"),
+    ],
+)
+def test_another_backend_is_refused(code, message):
+    done = run_python(code, KERAS_BACKEND="numpy")
+    assert f"ImportError: {message}" in done.stderr
+    assert "set KERAS_BACKEND=jax in the environment before anything imports keras" in done.stderr
 
 
 def test_the_backend_is_set_where_keras_is_not_imported_yet():

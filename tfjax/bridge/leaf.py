@@ -55,12 +55,13 @@ def leaves_of(plan: Plan) -> list[Leaf]:
     return leaves
 
 
-def converters(leaves: Sequence[Leaf], *, share: bool) -> tuple[Converter, ...]:
+def converters(leaves: Sequence[Leaf], *, share: bool, committed: bool) -> tuple[Converter, ...]:
     """For each leaf, how it leaves TensorFlow.
 
     Args:
         leaves: what is delivered.
         share: as a jax.Array of the first CPU device; otherwise as a NumPy view, which is then put elsewhere.
+        committed: whether a shared array is bound to its device.
     """
-    leave = importer() if share else as_view
+    leave = importer(committed=committed) if share else as_view
     return tuple(as_host if leaf.on_host else leave for leaf in leaves)

@@ -61,21 +61,30 @@ def as_array(tensor: tf.Tensor) -> jax.Array:
 
 
 @functools.cache
-def importer() -> Callable[[tf.Tensor], jax.Array]:
+def importer(*, committed: bool = True) -> Callable[[tf.Tensor], jax.Array]:
     """The fastest way from a tensor to a jax.Array that works here.
 
     `jax.dlpack.from_dlpack` ends in a call of jaxlib's extension; going there at once saves 12 of 17 us, because the
-    element spec has answered what it checks. The function is private: it is used with the jaxlib versions that it was
-    tested with, and after it has passed a trial; otherwise the public one serves.
+    element spec has answered what it checks. The functions are private: they are used with the jaxlib versions that
+    they were tested with, and after they have passed a trial; otherwise public ones serve.
+
+    Args:
+        committed: whether the array is bound to its device, as where the user named one. What is not bound follows
+            the other arguments of a jitted function, and does not make it compile twice.
     """
+    public = jax.dlpack.from_dlpack if committed else _put_view
     if jaxlib.version.__version__.startswith(_TESTED_JAXLIB):
         try:
-            private = _private_importer()
-            if _is_right(private):
+            private = _private_importer() if committed else _unbound(_private_importer())
+            if _is_right(private, committed):
                 return private
         except (ImportError, AttributeError, TypeError, ValueError, RuntimeError):
-            return jax.dlpack.from_dlpack
-    return jax.dlpack.from_dlpack
+            return public
+    return public
+
+
+def _put_view(tensor: tf.Tensor) -> jax.Array:
+    return jax.device_put(as_view(tensor))  # type: ignore[no-any-return]
 
 
 def _private_importer() -> Callable[[tf.Tensor], jax.Array]:
@@ -89,8 +98,19 @@ def _private_importer() -> Callable[[tf.Tensor], jax.Array]:
     return import_array
 
 
-def _is_right(importer: Callable[[tf.Tensor], jax.Array]) -> bool:
+def _unbound(bound: Callable[[tf.Tensor], jax.Array]) -> Callable[[tf.Tensor], jax.Array]:
+    from jax._src.array import ArrayImpl
+
+    def import_array(tensor: tf.Tensor) -> jax.Array:
+        array = bound(tensor)
+        return ArrayImpl(array.aval, array.sharding, [array], committed=False, _skip_checks=True)  # type: ignore[list-item]
+
+    return import_array
+
+
+def _is_right(importer: Callable[[tf.Tensor], jax.Array], committed: bool) -> bool:
     tensor = tf.constant(np.arange(32, dtype=np.float32))
     array = importer(tensor)
     shared = array.unsafe_buffer_pointer() == np.asarray(memoryview(tensor)).ctypes.data
-    return isinstance(array, jax.Array) and shared and bool((np.asarray(array) == np.arange(32)).all())
+    right = isinstance(array, jax.Array) and array.committed == committed
+    return right and shared and bool((np.asarray(array) == np.arange(32)).all())

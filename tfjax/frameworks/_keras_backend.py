@@ -3,16 +3,17 @@
 import os
 import sys
 
-if "keras" not in sys.modules:
-    os.environ.setdefault("KERAS_BACKEND", "jax")
+_FIX = "set KERAS_BACKEND=jax in the environment before anything imports keras"
+
+if "keras" not in sys.modules and os.environ.setdefault("KERAS_BACKEND", "jax") != "jax":
+    raise ImportError(f"KERAS_BACKEND is {os.environ['KERAS_BACKEND']!r}, and tfjax hands over jax.Arrays: {_FIX}")
 
 try:
     import keras as keras
 except ImportError as e:
     raise ImportError(f"tfjax.frameworks.keras needs {e.name!r}: pip install 'tfjax[keras]'") from e
 
-if keras.backend.backend() != "jax":  # changed after the import it would have no effect, and no error either
+if keras.backend.backend() != "jax":  # changed after the import, the variable has no effect and raises no error
     raise ImportError(
-        f"Keras was imported with the backend {keras.backend.backend()!r}, and tfjax hands over jax.Arrays: "
-        "set KERAS_BACKEND=jax in the environment before anything imports keras"
+        f"Keras was imported with the backend {keras.backend.backend()!r}, and tfjax hands over jax.Arrays: {_FIX}"
     )

@@ -21,9 +21,16 @@ from tfjax.errors import PlacementError
 
 @dataclass(frozen=True)
 class Target:
-    """A sharding that is applied to every leaf: its first entry to the batch dimension, scalars replicated."""
+    """A sharding that is applied to every leaf: its first entry to the batch dimension, scalars replicated.
+
+    Attributes:
+        sharding: where leaves go.
+        committed: whether arrays are bound to it; those that go to JAX's default device are not, like any other array
+            that is made there.
+    """
 
     sharding: Sharding
+    committed: bool = True
 
     @property
     def devices(self) -> int:
@@ -115,7 +122,7 @@ def target(where: Any = None, axis: Any = None) -> Target:
         raise TypeError(f"place: {where!r} is no Mesh, Sharding or device: pass one of these")
     if not found.is_fully_addressable:
         raise PlacementError(f"{found} spans devices of other processes: place on jax.local_devices()")
-    return Target(found)
+    return Target(found, committed=where is not None)
 
 
 def _default_device() -> jax.Device:

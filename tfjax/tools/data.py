@@ -32,6 +32,8 @@ def load(name: str, *, splits: tuple[str, str], batch_size: int, seed: int, data
     num_classes = _check(name, train)
     if len(train) < batch_size:
         raise UserError(f"--batch-size {batch_size} is more than the {len(train)} examples of {name} {splits[0]}")
+    if not len(test):
+        raise UserError(f"{name} {splits[1]} has no examples to test on: name another --split-test")
     standardise = _standardise(train)
     train, test = train.select("image", "label"), test.select("image", "label")
     return Data(

@@ -39,24 +39,19 @@ def _fit(job: Job, model: Any, history: History, done: int, *, state: State | No
     test = job.data.test.to_keras(x="image", y="label")
     # Keras logs the mean loss since its epoch began: a step's own loss is the difference of two sums.
     loss_sum = 0.0
-    step = done
+    step, trained = done, 0  # of the run, of the epoch at hand
 
     def after_step(batch: int, logs: Any) -> None:
-        nonlocal loss_sum, step
-        previous, loss_sum = (loss_sum if batch else 0.0), float(logs["loss"]) * (batch + 1)
-        step += 1
+        nonlocal loss_sum, step, trained
+        step, trained = step + 1, batch + 1
+        previous, loss_sum = (loss_sum if batch else 0.0), float(logs["loss"]) * trained
         job.after_step(history, step, loss_sum - previous, train.wait_s)
         if step % job.settings.checkpoint_every == 0 and step % job.steps_per_epoch:
-            job.save(history, step, _keras_fit.values(model), train.state_after(batch + 1).to_json())
+            job.save(history, step, _keras_fit.values(model), train.state_after(trained).to_json())
 
     def after_epoch(_: int, logs: Any) -> None:
         job.after_epoch(history, step, accuracy=logs["val_accuracy"], loss=logs["val_cross_entropy"])
-        job.save(history, step, _keras_fit.values(model), train.state_after(_batches(train)).to_json())
+        job.save(history, step, _keras_fit.values(model), train.state_after(trained).to_json())
 
     hooks = _keras_fit.hooks(on_train_batch_end=after_step, on_epoch_end=after_epoch)
     model.fit(train, initial_epoch=first, epochs=last, validation_data=test, callbacks=[hooks], verbose=0)
-
-
-def _batches(adapter: Any) -> int:
-    count: int = adapter.num_batches
-    return count

@@ -7,7 +7,7 @@ from rich.table import Table
 
 from tfjax.tools.history import Result
 
-HEADERS = ("framework", "test accuracy", "examples/s", "waiting for data", "seconds", "parameters (sha256)")
+HEADERS = ("framework", "test accuracy", "examples/s", "waiting", "seconds", "parameters")
 
 
 def show(results: Sequence[Result], console: Console) -> None:
