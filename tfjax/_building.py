@@ -1,12 +1,13 @@
-"""The methods that append a stage to a pipeline, in flow order; each returns a new one."""
+"""The methods that say what becomes of examples and batches, in flow order; each returns a new pipeline."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 
-from tfjax._arguments import require_count, require_function, require_seed, require_shares
-from tfjax._chain import DEFAULT_PREFETCH, ChainNode
+from tfjax._arguments import require_count, require_function
+from tfjax._chain import DEFAULT_PREFETCH
+from tfjax._ordering import Ordering
 from tfjax.graph import stages as st
 
 if TYPE_CHECKING:
@@ -15,89 +16,8 @@ if TYPE_CHECKING:
 Example = Any
 
 
-class Building(ChainNode):
+class Building(Ordering):
     """What a pipeline can be made into."""
-
-    def seed(self, n: int) -> Self:
-        """Seed every random op of the pipeline; 0 where it is not called.
-
-        Args:
-            n: any int that fits 64 bits.
-
-        Example:
-            >>> import numpy as np, tfjax
-            >>> tfjax.from_arrays(np.arange(3)).seed(7)
-            Pipeline(from_arrays(3 rows) -> seed(n=7))
-        """
-        return self._append(st.Seed(n=require_seed("seed", n)))
-
-    def shuffle(self, seed: int) -> Self:
-        """Put all rows in a new order each epoch: a permutation drawn from (seed, epoch), in constant memory.
-
-        Args:
-            seed: any int that fits 64 bits.
-
-        Raises:
-            ValueError: the pipeline is shuffled already, or batched, or streams.
-
-        Example:
-            >>> import numpy as np, tfjax
-            >>> [int(x) for x in tfjax.from_arrays(np.arange(5)).shuffle(seed=1)]
-            [0, 2, 4, 3, 1]
-        """
-        self._require_indexed("shuffle", "tf.data's own dataset.shuffle(buffer_size, seed) before from_tf")
-        return self._append(st.Shuffle(seed=require_seed("shuffle", seed)))
-
-    def take(self, n: int) -> Self:
-        """Keep the first n: examples before `shuffle`, of each epoch's order after it, batches after `batch`.
-
-        Args:
-            n: how many; fewer if there are fewer.
-
-        Example:
-            >>> import numpy as np, tfjax
-            >>> len(tfjax.from_arrays(np.arange(5)).take(3))
-            3
-        """
-        return self._append(st.Take(n=require_count("take", n, least=1)))
-
-    def skip(self, n: int) -> Self:
-        """Leave out the first n; what they are is as in `take`.
-
-        Args:
-            n: how many.
-
-        Example:
-            >>> import numpy as np, tfjax
-            >>> len(tfjax.from_arrays(np.arange(5)).skip(3))
-            2
-        """
-        return self._append(st.Skip(n=require_count("skip", n, least=0)))
-
-    def split(self, fractions: Mapping[str, float], seed: int) -> dict[str, Self]:
-        """Cut the rows into named parts by a hash of their index, so that no row is in two parts.
-
-        Args:
-            fractions: name to share of the rows, each above 0 and together at most 1. Sizes are exact: the rows are
-                cut at the rounded cumulative fractions.
-            seed: another seed gives other parts.
-
-        Returns:
-            One Pipeline a name; each keeps its rows in their order.
-
-        Raises:
-            ValueError: after `shuffle`, or fractions that are no shares.
-
-        Example:
-            >>> import numpy as np, tfjax
-            >>> parts = tfjax.from_arrays(np.arange(10)).split({"train": 0.8, "val": 0.2}, seed=0)
-            >>> {name: len(part) for name, part in parts.items()}
-            {'train': 8, 'val': 2}
-        """
-        self._require_indexed("split", "dataset.take and skip before from_tf")
-        shares = require_shares("split", fractions)
-        stages = {n: st.Split(fractions=shares, part=n, seed=require_seed("split", seed)) for n in fractions}
-        return {name: self._append(stage) for name, stage in stages.items()}
 
     def map(self, fn: Callable[[Example], Example], *, version: str | None = None) -> Self:
         """Apply a deterministic function of TensorFlow ops to each example, inside the graph.

@@ -27,6 +27,12 @@ class Pipeline(Building):
     """A chain of stages from a source to batches; every method returns a new Pipeline.
 
     Make one with `tfjax.load`, `from_arrays`, `from_examples`, `from_records` or `from_tf`.
+
+    Example:
+        >>> import numpy as np, tfjax
+        >>> pipe = tfjax.from_arrays({"x": np.arange(6)}).map(lambda e: {"x": e["x"] * 10}).batch(3)
+        >>> [batch["x"].tolist() for batch in pipe]
+        [[0, 10, 20], [30, 40, 50]]
     """
 
     _iterated = 0

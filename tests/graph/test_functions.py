@@ -223,7 +223,8 @@ class TestWhatIsRefused:
             os.environ["KERAS_BACKEND"] = "tensorflow"  # whose layers hold their seed in a variable
             import keras, numpy as np, tensorflow as tf, tfjax
             layer = keras.layers.RandomFlip()
-            tfjax.from_arrays({"x": np.zeros((2, 4, 4, 3), np.float32)}).map(lambda e: {"x": layer(e["x"], training=True)})
+            pipe = tfjax.from_arrays({"x": np.zeros((2, 4, 4, 3), np.float32)})
+            pipe.map(lambda e: {"x": layer(e["x"], training=True)})
         """)
         assert done.returncode == 1
         assert "which writes a variable or table" in done.stderr or "stateful random op" in done.stderr, done.stderr
