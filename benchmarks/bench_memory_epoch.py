@@ -114,7 +114,7 @@ def contenders(bench: Bench, rows: Rows, how: Any) -> list[Contender]:
         ways["torch DataLoader, shuffle=True"] = torch_usual
     ways |= {PUT: numpy_put, FLOOR: numpy_gather}
     steps = len(rows["label"]) // BATCH
-    slow = {name for name in ways if name.startswith(("Grain", "torch DataLoader, sh"))}
+    slow = {name for name in ways if name.startswith(("Grain", "torch"))}
 
     def opener(name: str) -> Any:
         batches = ways[name](rows)

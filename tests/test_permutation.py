@@ -91,7 +91,7 @@ def test_the_order_is_that_of_earlier_versions() -> None:
 
 def test_the_measure_sees_a_poor_shuffle() -> None:
     """Four rounds and seeds that differ in one word, as TensorFlow's index_shuffle has them by default."""
-    import tensorflow as tf
+    from tfjax._tensorflow import tf
 
     n = 60_000
     rows, last = tf.range(n, dtype=tf.int64), tf.constant(n - 1, tf.int64)

@@ -6,9 +6,9 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import tfjax
+from tfjax._tensorflow import tf
 from tfjax.errors import PlacementError, SpecError, StateMismatchError, TfjaxError
 
 
@@ -288,9 +288,7 @@ OTHERS: dict[str, tuple[Callable[[], "tfjax.Pipeline"], str]] = {
     "a stage less": (lambda: shuffled().batch(2), "(?s)map"),
     "another version": (lambda: shuffled().map(same, version="2").batch(2), "(?s)2"),
     "another spec": (
-        lambda: (
-            tfjax.from_arrays({"x": np.arange(10.0), "y": np.zeros(10)}).shuffle(seed=0).map(same).batch(2)
-        ),
+        lambda: tfjax.from_arrays({"x": np.arange(10.0), "y": np.zeros(10)}).shuffle(seed=0).map(same).batch(2),
         "(?s)float",
     ),
 }

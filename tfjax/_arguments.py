@@ -43,6 +43,13 @@ def require_function(name: str, fn: Any) -> Callable[..., Any]:
     return fn  # type: ignore[no-any-return]
 
 
+def require_version(name: str, version: Any) -> str | None:
+    """A string, or None."""
+    if version is not None and not isinstance(version, str):
+        raise TypeError(f"{name} takes a version as text, given {version!r}")
+    return version
+
+
 def require_keys(name: str, keys: tuple[Any, ...]) -> None:
     """One key or more, all strings."""
     if not keys:

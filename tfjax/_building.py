@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 
-from tfjax._arguments import require_count, require_function
+from tfjax._arguments import require_count, require_function, require_version
 from tfjax._chain import DEFAULT_PREFETCH
 from tfjax._ordering import Ordering
 from tfjax.graph import stages as st
@@ -36,7 +36,7 @@ class Building(Ordering):
             >>> [float(e["x"]) for e in pipe.map(lambda e: {"x": e["x"] * 2})]
             [0.0, 2.0, 4.0]
         """
-        return self._append(st.Map(fn=require_function("map", fn), version=version))._traced()
+        return self._apply("map", st.Map, fn, version)
 
     def random_map(self, fn: Callable[[Example, tf.Tensor], Example], *, version: str | None = None) -> Self:
         """Apply a function of an example and a seed; the same example in the same epoch gets the same seed.
@@ -55,7 +55,7 @@ class Building(Ordering):
             >>> [float(e["x"]) for e in noisy] == [float(e["x"]) for e in noisy.iterate()]
             True
         """
-        return self._append(st.RandomMap(fn=require_function("random_map", fn), version=version))._traced()
+        return self._apply("random_map", st.RandomMap, fn, version)
 
     def filter(self, fn: Callable[[Example], Any], *, version: str | None = None) -> Self:
         """Keep the examples for which a predicate is true.
@@ -76,7 +76,13 @@ class Building(Ordering):
             >>> len(tfjax.from_arrays({"x": np.arange(10)}).filter(lambda e: e["x"] % 2 == 0))
             5
         """
-        return self._append(st.Filter(fn=require_function("filter", fn), version=version))._traced()
+        return self._apply("filter", st.Filter, fn, version)
+
+    def _apply(self, name: str, kind: type[st.Map], fn: Any, version: Any) -> Self:
+        """Append a function, and trace it now, so that what is wrong with it is said where it was written."""
+        mapped = self._append(kind(fn=require_function(name, fn), version=require_version(name, version)))
+        mapped._functions  # noqa: B018
+        return mapped
 
     def select(self, *keys: str) -> Self:
         """Keep these keys of a dictionary.
@@ -229,6 +235,10 @@ class Building(Ordering):
             check_tf_options(tf_options)
         if caches is not None and not isinstance(caches, bool):
             raise TypeError(f"options: caches is {caches!r}: pass True or False")
+        if verify_payload is not None and not isinstance(verify_payload, bool):
+            raise TypeError(f"options: verify_payload is {verify_payload!r}: pass True or False")
+        if fetch not in (None, "held", "mmap", "graph"):
+            raise ValueError(f"options: fetch={fetch!r}: choose 'held', 'mmap' or 'graph'")
         reading = {name: v for name, v in (("how", fetch), ("verify_payload", verify_payload)) if v is not None}
         base = self._with_records(**reading) if reading else self
         return base._append(st.Options(**counts, caches=caches, tf_options=tf_options))
@@ -271,9 +281,7 @@ class Building(Ordering):
         """
         from tfjax.placement.target import target
 
-        stage = st.Place(
-            where=target(where, axis), axis=None, prefetch=require_count("place: prefetch", prefetch, least=0)
-        )
+        stage = st.Place(where=target(where, axis), prefetch=require_count("place: prefetch", prefetch, least=0))
         placed = self._append(stage)
         placed._delivery  # noqa: B018 - refuses what cannot be placed
         return placed

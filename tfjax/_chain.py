@@ -76,8 +76,9 @@ class ChainNode:
 
         return make_plan(self._chain, self._functions, self._element)
 
-    @functools.cached_property
+    @property
     def _target(self) -> Any:
+        """Where batches go; without `place`, JAX's default device as it is set when it is asked for."""
         from tfjax.placement.target import target
 
         place = next((s for s in self._chain if isinstance(s, st.Place)), None)
@@ -91,7 +92,7 @@ class ChainNode:
     def _device_functions(self) -> list[Callable[[Any], Any]]:
         return [s.fn for s in self._chain if isinstance(s, st.DeviceMap)]
 
-    @functools.cached_property
+    @property
     def _delivery(self) -> Any:
         from tfjax.delivery import delivery_of
 
@@ -114,11 +115,6 @@ class ChainNode:
     @property
     def _is_random(self) -> bool:
         return any(isinstance(s, st.Shuffle | st.RandomMap) for s in self._chain)
-
-    def _traced(self) -> Self:
-        """Trace the function now, so that what is wrong with it is said where it was written."""
-        self._functions  # noqa: B018
-        return self
 
     def _require_keys(self, stage: str, keys: tuple[str, ...]) -> None:
         require_keys(stage, keys)
@@ -147,12 +143,15 @@ class ChainNode:
         from tfjax.bridge.reader import read
         from tfjax.bridge.tensor import narrows
         from tfjax.graph.plan import Run
+        from tfjax.placement.prefetch import Direct
 
         run = Run(start_epoch=0, start=step, stop=step + 1, epochs=1)
         self._plan.check()
         if self._plan.steps_per_epoch == 0:
             raise IndexError(f"{self!r} yields nothing")
-        leaves = next(read(self._plan, run, self._delivery.converters, narrow=narrows()), None)
+        items = Direct(read(self._plan, run, self._delivery.converters, narrow=narrows()))
+        leaves = next(items, None)
+        items.close()
         if leaves is None:
             raise IndexError(f"{self!r} yields nothing")
         return self._delivery.deliver(leaves)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from tfjax._arguments import require_count
 from tfjax.graph.stages import Map, Origin
 from tfjax.pipeline import Pipeline
 
@@ -17,7 +18,7 @@ Path = str | os.PathLike[str]
 
 def load(
     name: str,
-    split: str = "train",
+    split: Any = "train",
     *,
     data_dir: Path | None = None,
     download: bool = True,
@@ -32,13 +33,14 @@ def load(
     Args:
         name: what `tfds.load` takes, e.g. "mnist" or "xquad/en:3.0.0"; "digits" (scikit-learn's handwritten digits,
             uint8 (8, 8, 1), values 0 to 16) needs no network.
-        split: "train", "train[:80%]", "train+test", "train[10:20]" and so on.
+        split: "train", "train[:80%]", "train+test", "train[10:20]" and so on, or a `tfds.core.ReadInstruction`.
         data_dir: where TFDS keeps prepared datasets; its own default where it is None.
         download: prepare the dataset where it is not prepared yet.
         cache: "auto" keeps decoded examples in memory where their size is known and at most 250 MiB; None does not.
         as_supervised: examples are the tuple (input, target).
         decoders: as in `tfds.load`, e.g. `{"image": tfds.decode.SkipDecoding()}`.
-        memory_bytes: encoded records of up to this many bytes are held in memory; larger sets are memory-mapped.
+        memory_bytes: encoded records of up to this many bytes are held in memory, about three times as much while they
+            are read; larger sets are memory-mapped.
         builder_kwargs: more arguments of the TFDS builder.
 
     Raises:
@@ -57,6 +59,7 @@ def load(
 
     if cache not in ("auto", None):
         raise ValueError(f"load: cache={cache!r}: pass 'auto' or None, or call .cache(...) after load")
+    require_count("load: memory_bytes", memory_bytes, least=0)
     opened = open_tfds(
         name,
         split,
@@ -164,6 +167,7 @@ def from_records(paths: Path | Sequence[Path], features: Mapping[str, Any], *, m
     """
     from tfjax.sources.open_records import open_records
 
+    require_count("from_records: memory_bytes", memory_bytes, least=0)
     return _decoded(
         f"from_records({paths!r})", open_records(paths, features, memory_bytes=memory_bytes), auto_cache=False
     )

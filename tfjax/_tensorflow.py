@@ -15,7 +15,7 @@ import warnings
 from tfjax._quiet import without_import_noise
 from tfjax._settings import settings
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # information lines only; errors and warnings stay
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # hides information, as JAX sets it; warnings stay
 try:
     with without_import_noise():
         import tensorflow as tf

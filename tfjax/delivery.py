@@ -86,22 +86,29 @@ def delivery_of(plan: Any, target: Target, functions: Sequence[DeviceFunction]) 
 def delivered_spec(plan: Any, target: Target | None, functions: Sequence[DeviceFunction]) -> Any:
     """The pytree of `jax.ShapeDtypeStruct` that is delivered; no data is read.
 
-    Dimension 0 is None where the last batch of an epoch may be shorter. A leaf of strings, which JAX has no dtype for,
-    is a `HostSpec`.
+    A dimension is None where it may differ from batch to batch. A leaf of strings, which JAX has no dtype for, is a
+    `HostSpec`. Where batches are placed, the shardings that device functions give are those of the compiled functions.
     """
     leaves, host = leaves_of(plan), _host_keys(plan)
 
-    def batch(rows: int | None) -> Any:
-        spec = plan.element.structure.unflatten([_struct(target, leaf, rows) for leaf in leaves])
+    def batch(times: int | None) -> Any:
+        spec = plan.element.structure.unflatten([_struct(target, leaf, plan.batch_size, times) for leaf in leaves])
         for fn in functions:
-            spec = without_host(functools.partial(jax.eval_shape, fn), host)(spec)
+            spec = without_host(functools.partial(_evaluated, fn, placed=target is not None), host)(spec)
         return spec
 
-    if not functions or not plan.is_batched or (plan.tail == 0 and plan.batch_size is not None):
+    if not functions or all(None not in leaf.shape for leaf in leaves):
         return batch(None)
-    # jax.eval_shape takes no open dimension: what differs between two sizes of batch is open.
-    size = plan.batch_size or (target.batch_shards if target else 1)
-    return jax.tree.map(_open, batch(size), batch(2 * size))
+    # JAX evaluates no open dimension: what differs between two sizes is open.
+    return jax.tree.map(_open, batch(1), batch(2))
+
+
+def _evaluated(fn: DeviceFunction, spec: Any, *, placed: bool) -> Any:
+    out = jax.eval_shape(fn, spec)
+    if not placed:
+        return out
+    shardings = jax.jit(fn).lower(spec).compile().output_shardings
+    return jax.tree.map(lambda s, to: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=to), out, shardings)
 
 
 @dataclass(frozen=True)
@@ -134,11 +141,20 @@ def _host_keys(plan: Any) -> frozenset[str]:
 
 
 def _sharding(target: Target, leaf: Leaf) -> Any:
-    return target.shardings([len(leaf.shape)], [leaf.path])[0]
+    sharding = target.shardings([len(leaf.shape)], [leaf.path])[0]
+    known = tuple(n for n in leaf.shape if n is not None)
+    if len(known) == len(leaf.shape) and not leaf.on_host:
+        try:
+            sharding.shard_shape(known)
+        except ValueError as error:
+            raise PlacementError(f"{leaf.path} of shape {leaf.shape} cannot be cut as {sharding}: {error}") from error
+    return sharding
 
 
-def _struct(target: Target | None, leaf: Leaf, rows: int | None) -> Any:
-    shape = tuple(rows if n is None and rows is not None else n for n in leaf.shape)
+def _struct(target: Target | None, leaf: Leaf, batch_size: int | None, times: int | None) -> Any:
+    """The spec of a leaf; with `times`, open dimensions are that many times what divides over the devices."""
+    unit = batch_size or (target.batch_shards if target else 1)
+    shape = leaf.shape if times is None else tuple(times * unit if n is None else n for n in leaf.shape)
     if leaf.dtype == np.dtype(object):
         return HostSpec(shape, leaf.dtype)
     sharding = None if target is None or leaf.on_host else _sharding(target, leaf)
@@ -146,8 +162,7 @@ def _struct(target: Target | None, leaf: Leaf, rows: int | None) -> Any:
 
 
 def _open(one: Any, two: Any) -> Any:
+    shape = tuple(n if n == m else None for n, m in zip(one.shape, two.shape, strict=True))
     if isinstance(one, HostSpec):
-        return HostSpec((None, *one.shape[1:]), one.dtype) if one.shape != two.shape else one
-    if one.shape == two.shape:
-        return one
-    return jax.ShapeDtypeStruct((None, *one.shape[1:]), one.dtype, sharding=one.sharding)
+        return HostSpec(shape, one.dtype)
+    return jax.ShapeDtypeStruct(shape, one.dtype, sharding=one.sharding)

@@ -57,10 +57,6 @@ class CorruptDataError(TfjaxError, ValueError):
     """
 
 
-class StalledPipelineError(TfjaxError, TimeoutError):
-    """No batch arrived within the time that was allowed."""
-
-
 class PlacementError(TfjaxError, ValueError):
     """A batch cannot be laid out over the devices as asked.
 

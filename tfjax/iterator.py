@@ -5,13 +5,15 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 from tfjax.bridge.reader import read
-from tfjax.bridge.tensor import enable_x64, narrows
+from tfjax.bridge.tensor import narrows
 from tfjax.delivery import Delivery
 from tfjax.graph.plan import Plan, Run
+from tfjax.placement.context import carried_context
 from tfjax.placement.prefetch import Direct, Prefetcher
 from tfjax.state import State
 
@@ -67,7 +69,8 @@ class BatchIterator(Iterator[Any]):
         narrow = narrows()
         self._items: Prefetcher[Any] | Direct[Any]
         if prefetch:
-            self._items = Prefetcher(functools.partial(_threaded_items, plan, delivery, run, narrow), size=prefetch)
+            open_items = functools.partial(_threaded_items, plan, delivery, run, narrow, carried_context())
+            self._items = Prefetcher(open_items, size=prefetch)
         else:
             self._items = Direct(_items(plan, delivery, run, narrow))
 
@@ -131,7 +134,9 @@ def _items(plan: Plan, delivery: Delivery, run: Run, narrow: bool) -> Iterator[A
         yield delivery.deliver(leaves)
 
 
-def _threaded_items(plan: Plan, delivery: Delivery, run: Run, narrow: bool) -> Iterator[Any]:
+def _threaded_items(
+    plan: Plan, delivery: Delivery, run: Run, narrow: bool, context: Callable[[], AbstractContextManager[Any]]
+) -> Iterator[Any]:
     """The same on the prefetching thread, which therefore also releases the graph's iterator."""
-    with enable_x64(not narrow):
+    with context():
         yield from _items(plan, delivery, run, narrow)

@@ -41,7 +41,8 @@ class Pipeline(Building):
     def spec(self) -> Any:
         """The pytree of `jax.ShapeDtypeStruct` that iterating yields, with shardings after `place`; reads no data.
 
-        Dimension 0 is None where the last batch of an epoch is shorter.
+        Dimension 0 is None where the last batch of an epoch is shorter; behind a `filter`, the rows that it keeps are
+        counted to tell.
 
         Example:
             >>> import numpy as np, tfjax
@@ -120,10 +121,11 @@ class Pipeline(Building):
             start_epoch: the first epoch, 0 where it is not given; epochs differ in order and random ops.
             state: where to resume, a `State` or its JSON. It combines with a total, which counts from the start of
                 the run; alone it means to the end of the epoch that it stands in (of the next one at a boundary).
-            values: named numbers for ops that use them.
+            values: named numbers for ops that use them; a name that no op uses is refused.
 
         Returns:
-            An iterator with `state`, `step`, `epoch`, `stats` and `close()`. Two calls give the same batches.
+            An iterator with `state`, `step`, `epoch`, `stats` and `close()`. Two calls give the same batches; of a
+            `from_tf` pipeline, if its dataset does.
 
         Raises:
             StateMismatchError: the state belongs to another pipeline; the message names the parts that differ.

@@ -12,6 +12,7 @@ from tfjax.bridge.reader import read
 from tfjax.bridge.tensor import as_view, narrows
 from tfjax.delivery import Delivery
 from tfjax.graph.plan import Run
+from tfjax.placement.prefetch import Direct
 from tfjax.spec import format_spec
 
 _ALIGNMENT = 64
@@ -54,10 +55,16 @@ def copy_report(plan: Any, delivery: Delivery) -> CopyReport:
 
     What `device_map` makes of the batch afterwards is new memory, and not part of the report.
     """
+    empty = "copy_report looks at the first batch, and an epoch of this pipeline has none"
     if plan.steps_per_epoch == 0:
-        raise ValueError("copy_report looks at the first batch, and an epoch of this pipeline has none")
+        raise ValueError(empty)
     keep = [_same] * len(delivery.converters)
-    tensors = next(read(plan, Run(start_epoch=0, start=0, stop=1, epochs=1), keep, narrow=narrows()))
+    plan.check()
+    items = Direct(read(plan, Run(start_epoch=0, start=0, stop=1, epochs=1), keep, narrow=narrows()))
+    tensors = next(items, None)
+    items.close()
+    if tensors is None:
+        raise ValueError(empty)
     placed = delivery.place([convert(t) for convert, t in zip(delivery.converters, tensors, strict=True)])
     return CopyReport(tuple(_leaf(*x) for x in zip(leaves_of(plan), tensors, placed, strict=True)))
 

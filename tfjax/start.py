@@ -9,6 +9,7 @@ from typing import Any
 
 from tfjax._chain import ChainNode
 from tfjax.bridge.reader import structured
+from tfjax.errors import StateMismatchError
 from tfjax.graph.run import run_of
 from tfjax.iterator import BatchIterator
 from tfjax.state import State, check_same, fingerprint, warn_differences
@@ -29,19 +30,22 @@ def start(
         state = State.from_json(state)
     if state is not None and not isinstance(state, State):
         raise TypeError(f"state is a {type(state).__name__}: pass a State, or its JSON as text")
+    if state is not None and state.values:
+        raise StateMismatchError(f"the state has values {dict(state.values)}, and no op of this pipeline uses any")
     position = None if state is None else (state.start_epoch, state.step)
     run = run_of(plan.steps_per_epoch, position=position, endless=plan.is_endless, **totals)
     if plan.steps_per_epoch == 0:
         raise ValueError(f"{pipe!r} has nothing to iterate over: an epoch has 0 steps")
+    parts = functools.cache(lambda: fingerprint(pipe._parts))
     if state is not None:
-        check_same(state, fingerprint(pipe._parts), pipe._parts)
+        check_same(state, parts(), pipe._parts)
         warn_differences(state, _versions(), pipe._probe)
 
     def make_state(step: int) -> State:
         return State(
             step=step,
             start_epoch=run.start_epoch,
-            parts=fingerprint(pipe._parts),
+            parts=parts(),
             values={},
             versions=_versions(),
             probe=pipe._probe,
@@ -53,6 +57,7 @@ def start(
 def to_tf(pipe: ChainNode, epochs: int) -> Any:
     """The planned graph; see `Pipeline.to_tf`."""
     plan = pipe._plan
+    plan.check()
     run = run_of(plan.steps_per_epoch, epochs=epochs, steps=None, forever=False, start_epoch=None, position=None)
     return structured(plan, run)
 

@@ -49,6 +49,11 @@ class State:
     versions: Mapping[str, str]
     probe: str
 
+    def __post_init__(self) -> None:
+        """Refuse what no iterator can have written."""
+        if not (0 <= self.step <= _MOST_STEPS and 0 <= self.start_epoch <= _MOST_STEPS):
+            raise StateMismatchError(f"this is no tfjax state: step {self.step}, start epoch {self.start_epoch}")
+
     def to_json(self) -> str:
         """The state as one line of JSON."""
         return json.dumps({"format": FORMAT, **asdict(self)}, separators=(",", ":"))
@@ -84,8 +89,6 @@ class State:
                 raise StateMismatchError(f"this is no tfjax state: {name!r} is missing")
             if not isinstance(read[name], kind) or isinstance(read[name], bool):
                 raise StateMismatchError(f"this is no tfjax state: {name!r} is {read[name]!r}")
-        if not (0 <= read["step"] <= _MOST_STEPS and 0 <= read["start_epoch"] <= _MOST_STEPS):
-            raise StateMismatchError(f"this is no tfjax state: step {read['step']}, epoch {read['start_epoch']}")
         if not all(isinstance(part, str) and ":" in part for part in read["parts"]):
             raise StateMismatchError(f"this is no tfjax state: 'parts' is {read['parts']!r}")
         return cls(**{name: read[name] for name in kinds if name != "parts"}, parts=tuple(read["parts"]))

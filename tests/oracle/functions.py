@@ -7,7 +7,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tensorflow as tf
+
+from tfjax._tensorflow import tf
 
 from .tree import Tree, is_text, leaves, map_tree
 

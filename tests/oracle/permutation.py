@@ -1,7 +1,8 @@
 """The order of one epoch, from TensorFlow's index shuffle with seeds hashed here."""
 
 import numpy as np
-import tensorflow as tf
+
+from tfjax._tensorflow import tf
 
 from .hashing import hash64
 

@@ -32,9 +32,7 @@ class Drop:
 
     def apply(self, rows: Rows, context: Context) -> Rows:  # noqa: ARG002
         """A smaller dict a row."""
-        return [
-            row.with_example({k: v for k, v in row.example.items() if k not in self.keys}) for row in rows
-        ]
+        return [row.with_example({k: v for k, v in row.example.items() if k not in self.keys}) for row in rows]
 
     def write(self, pipe: "tfjax.Pipeline") -> "tfjax.Pipeline":
         """The stage as a user writes it."""

@@ -63,16 +63,17 @@ def read(plan: Plan, run: Run, convert: Sequence[Converter], *, narrow: bool) ->
         TfjaxError: a function failed; the message names stage and example.
         SpecError: a value does not fit the dtype that it is narrowed to.
     """
-    reader = Reader(plan.dataset(run, narrow=narrow), convert)
+    reader: Reader | None = Reader(plan.dataset(run, narrow=narrow), convert)
     step = run.start
-    while True:
+    while reader is not None:
         try:
             leaves = next(reader)
         except StopIteration:
             return
         except tf.errors.OpError as error:
-            # Without its traceback, whose frames would keep the iterator alive as long as the exception.
-            raise plan.diagnose(run, step, error) from error.with_traceback(None)
+            # Neither exception may keep the iterator alive: the frames of their tracebacks hold what is local.
+            failed, reader = plan.diagnose(run, step, error), None
+            raise failed from error.with_traceback(None)
         yield leaves
         step += 1
         del leaves

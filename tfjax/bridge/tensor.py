@@ -5,7 +5,6 @@ The dtype is looked at before DLPack is touched: exporting a string, variant or 
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -36,11 +35,6 @@ def require_numeric(tensor: Any, path: str) -> None:
 def narrows() -> bool:
     """Whether JAX holds no 64-bit values, which is its default."""
     return not jax.config.jax_enable_x64  # type: ignore[attr-defined]
-
-
-def enable_x64(enabled: bool) -> contextlib.AbstractContextManager[None]:
-    """Let JAX hold 64-bit values, or not, on this thread."""
-    return jax.enable_x64(enabled)  # type: ignore[no-any-return]
 
 
 def as_view(tensor: tf.Tensor) -> np.ndarray:

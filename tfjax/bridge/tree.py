@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,15 +33,16 @@ def flatten(tree: Any) -> tuple[list[Any], PyTree]:
     >>> leaves, structure.paths, structure.keys
     ([1, 2], ("['image']", "['label']"), ('image', 'label'))
     """
-    pairs, treedef = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda x: isinstance(x, list))
-    paths = tuple(jax.tree_util.keystr(path) or "the element" for path, _ in pairs)
-    keys = tuple(_top_key(path) for path, _ in pairs)
-    return [leaf for _, leaf in pairs], PyTree(treedef, paths, keys)
+    return _flatten(tree, lambda x: isinstance(x, list))
 
 
 def flatten_arrays(tree: Any) -> tuple[list[Any], PyTree]:
     """Flatten a pytree of arrays, where a list is a container like any other."""
-    pairs, treedef = jax.tree_util.tree_flatten_with_path(tree)
+    return _flatten(tree, None)
+
+
+def _flatten(tree: Any, is_leaf: Callable[[Any], bool] | None) -> tuple[list[Any], PyTree]:
+    pairs, treedef = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_leaf)
     paths = tuple(jax.tree_util.keystr(path) or "the element" for path, _ in pairs)
     return [leaf for _, leaf in pairs], PyTree(treedef, paths, tuple(_top_key(path) for path, _ in pairs))
 

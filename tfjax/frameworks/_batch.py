@@ -52,7 +52,8 @@ def beside_batches(tree: Any, spec: Any) -> Any:
     Batches are committed to their devices, so a step's results are. A state that is not would compile the second
     step anew, and one that is committed elsewhere cannot be used with them.
     """
-    sharding = getattr(jax.tree.leaves(spec)[0], "sharding", None) or jnp.zeros(()).sharding
+    placed = (getattr(leaf, "sharding", None) for leaf in jax.tree.leaves(spec))
+    sharding = next((s for s in placed if s is not None), None) or jnp.zeros(()).sharding
     if isinstance(sharding, jax.sharding.NamedSharding):
         sharding = jax.sharding.NamedSharding(sharding.mesh, jax.sharding.PartitionSpec())
     return jax.tree.map(lambda a: jax.device_put(a, sharding) if isinstance(a, jax.Array) else a, tree)

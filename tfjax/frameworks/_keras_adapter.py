@@ -7,6 +7,8 @@ from typing import Any
 import jax
 
 import tfjax.frameworks._keras_backend  # noqa: F401 - sets and checks the backend before Keras is used
+from tfjax._arguments import require_count
+from tfjax.state import State
 
 from keras.src.trainers.data_adapters.data_adapter import DataAdapter  # isort: skip  # it has no public name
 
@@ -62,6 +64,8 @@ class PipelineAdapter(DataAdapter):  # type: ignore[misc]  # Keras ships no type
         state: Any = None,
     ) -> None:
         """See the class."""
+        state = State.from_json(state) if isinstance(state, str) else state
+        require_count("start_epoch", start_epoch, least=0)
         if state is not None and start_epoch:
             raise ValueError(f"start_epoch={start_epoch} beside a state, which has its own: give one of them")
         self._spec = pipe.spec

@@ -24,12 +24,9 @@ class Batches:
     @classmethod
     def of(cls, chain: Chain, rows: int) -> Batches:
         """Count the batches of `rows` examples, less what take and skip after `batch` leave out."""
-        at = next((i for i, s in enumerate(chain) if isinstance(s, Batch)), None)
-        if at is None:
+        at, batch = next(((i, s) for i, s in enumerate(chain) if isinstance(s, Batch)), (0, None))
+        if batch is None:
             return cls(None, 0, rows)
-        batch = chain[at]
-        if not isinstance(batch, Batch):
-            raise TypeError(f"{batch!r} is no batch stage")
         first, count = 0, full_count(batch, rows)
         for stage in chain[at + 1 :]:
             if isinstance(stage, Take):
@@ -49,8 +46,8 @@ class Batches:
         return self.batch.remainder if self.batch else "keep"
 
     def left_out(self, rows: int) -> int:
-        """Examples that an epoch never delivers because they do not fill a batch."""
-        return rows % self.size if self.remainder == "drop" else 0
+        """Examples that an epoch does not deliver: a remainder that is dropped, and what take and skip leave out."""
+        return rows - max(min((self.first + self.count) * self.size, rows) - self.first * self.size, 0)
 
     def tail(self, rows: int) -> int:
         """Rows of a shorter last batch; 0 if every delivered batch is full."""

@@ -1,5 +1,7 @@
 """A hash of what a user's function computes: its code, constants, defaults, closure, and the globals that it names.
 
+A module of the user's own is not hashed, for what is in it may change.
+
 Where any of these holds something that cannot be hashed for sure, there is no hash, and nothing is kept by it.
 
 >>> code_hash(lambda x: x + 1) == code_hash(lambda x: x + 1)
@@ -11,6 +13,7 @@ False
 from __future__ import annotations
 
 import hashlib
+import sys
 import types
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -38,7 +41,7 @@ def _function(fn: Any, seen: tuple[Any, ...]) -> Iterator[str]:
         return
     yield from _code(fn.__code__)
     inside = (*seen, fn)
-    for value in (fn.__defaults__, fn.__kwdefaults__, *(cell.cell_contents for cell in fn.__closure__ or ())):
+    for value in (fn.__defaults__, fn.__kwdefaults__, fn.__dict__, *_cells(fn)):
         yield from _value(value, inside)
     for name in sorted(_names(fn.__code__)):
         if name in fn.__globals__:
@@ -46,8 +49,18 @@ def _function(fn: Any, seen: tuple[Any, ...]) -> Iterator[str]:
             yield from _value(fn.__globals__[name], inside)
 
 
+def _cells(fn: types.FunctionType) -> Iterator[Any]:
+    for cell in fn.__closure__ or ():
+        try:
+            yield cell.cell_contents
+        except ValueError as empty:
+            raise _Unhashable(fn) from empty
+
+
 def _code(code: types.CodeType) -> Iterator[str]:
-    yield repr((code.co_code, code.co_names, code.co_varnames, code.co_argcount, code.co_kwonlyargcount))
+    names = (code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars)
+    counts = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags)
+    yield repr((code.co_code, code.co_exceptiontable, names, counts))
     for constant in code.co_consts:
         yield from _code(constant) if isinstance(constant, types.CodeType) else _value(constant, ())
 
@@ -55,6 +68,16 @@ def _code(code: types.CodeType) -> Iterator[str]:
 def _names(code: types.CodeType) -> set[str]:
     inner = (c for c in code.co_consts if isinstance(c, types.CodeType))
     return set(code.co_names).union(*(_names(c) for c in inner))
+
+
+def _version(module: types.ModuleType) -> str:
+    """What tells one state of a module from another: only of libraries is it the version; one's own may be edited."""
+    top = module.__name__.split(".")[0]
+    if top in sys.stdlib_module_names:
+        return sys.version
+    if top not in ("tensorflow", "numpy"):
+        raise _Unhashable(module)
+    return str(getattr(sys.modules.get(top), "__version__", ""))
 
 
 def _value(value: Any, seen: tuple[Any, ...]) -> Iterator[str]:
@@ -69,6 +92,6 @@ def _value(value: Any, seen: tuple[Any, ...]) -> Iterator[str]:
     elif isinstance(value, dict):
         yield from _value(list(value.items()), seen)
     elif isinstance(value, types.ModuleType):
-        yield f"{value.__name__} {getattr(value, '__version__', '')}"
+        yield f"{value.__name__} {_version(value)}"
     else:
         yield from _function(value, seen)

@@ -55,8 +55,7 @@ class Element:
     def require_static(self) -> None:
         """Raise SpecError where a leaf cannot be stacked into a batch."""
         for path, spec in self.leaves():
-            if not isinstance(spec, tf.TensorSpec):
-                raise SpecError(f"{path} is a {type(spec).__name__.removesuffix('Spec')}, which is no array: {_DENSE}")
+            _require_tensor(path, spec)
             if not spec.shape.is_fully_defined():
                 shape = tuple(spec.shape) if spec.shape.rank is not None else "of unknown rank"
                 raise SpecError(f"{path} is {shape}, and batch needs a static shape: {_FIX}")
@@ -64,8 +63,7 @@ class Element:
     def require_arrays(self) -> None:
         """Raise SpecError where a leaf is no array: ragged, sparse, a dataset, or of a dtype without a way to JAX."""
         for path, spec in self.leaves():
-            if not isinstance(spec, tf.TensorSpec):
-                raise SpecError(f"{path} is a {type(spec).__name__.removesuffix('Spec')}, which is no array: {_DENSE}")
+            _require_tensor(path, spec)
             if spec.dtype not in NUMERIC and spec.dtype != tf.string:
                 raise SpecError(f"{path} is {spec.dtype.name}, which has no way to JAX: cast or drop it in map")
 
@@ -77,6 +75,11 @@ class Element:
                 key = self.structure.keys[i]
                 fix = "encode it in map" if key is None else f"use drop({key!r}) or keep_on_host({key!r})"
                 raise SpecError(f"{path} is a string, which JAX has no dtype for: {fix}, or encode it as integers")
+
+
+def _require_tensor(path: str, spec: tf.TypeSpec) -> None:
+    if not isinstance(spec, tf.TensorSpec):
+        raise SpecError(f"{path} is a {type(spec).__name__.removesuffix('Spec')}, which is no array: {_DENSE}")
 
 
 def describe_spec(spec: tf.TypeSpec) -> str:

@@ -49,7 +49,7 @@ def _counts(plan: IndexedPlan) -> list[str]:
     out = f"{batches.count} batches an epoch from {rows} examples"
     left = batches.left_out(rows)
     tail = batches.tail(rows)
-    out += f", {left} left out (remainder='drop')" if left else ""
+    out += f", {left} left out" if left else ""
     return [out + (f", the last batch has {tail}" if tail else "")]
 
 

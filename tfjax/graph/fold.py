@@ -15,6 +15,7 @@ from tfjax.graph.kept import kept_rows, remembered
 from tfjax.graph.memory import memory_cache
 from tfjax.graph.normal import deterministic, shuffle_last, without_caches
 from tfjax.graph.order import Chosen, Permutation, Transform, Window, split_rows
+from tfjax.graph.plan import origin_of
 from tfjax.graph.rows import Cached, Mapped, Ordered, Rows, SourceRows
 from tfjax.graph.stages import (
     ORDER_STAGES,
@@ -68,9 +69,7 @@ class _Folding:
         self.chain, self.functions, self.seed = chain, functions, seed
         self.pending: list[Function] = []
         self.notes: list[str] = []
-        origin = chain[0]
-        if not isinstance(origin, Origin):
-            raise TypeError(f"a pipeline starts with a source, not with {origin.describe()}")
+        origin = origin_of(chain)
         self.rows: Rows = SourceRows(origin.source, Element(origin.source.spec, origin.structure))
 
     def folded(self) -> Folded:
@@ -108,8 +107,7 @@ class _Folding:
 
     def _automatic_cache(self) -> int | None:
         """After which stage the automatic cache stands: the last deterministic one whose rows fit."""
-        origin = self.chain[0]
-        if not (isinstance(origin, Origin) and origin.auto_cache) or any(isinstance(s, Cache) for s in self.chain):
+        if not origin_of(self.chain).auto_cache or any(isinstance(s, Cache) for s in self.chain):
             return None
         best, element = None, self.rows.element
         prefix = deterministic(self.chain)

@@ -11,6 +11,7 @@ from tfjax.graph.indexed import IndexedPlan
 from tfjax.graph.kept import digest
 from tfjax.graph.order import golden_permutation
 from tfjax.graph.plan import Plan, origin_of
+from tfjax.graph.rows import FAILURES
 from tfjax.graph.stages import Cache, Chain, KeepOnHost, Options, Origin, Place, Seed, stage_name
 
 # How a graph is run, where batches go and what is kept of it never change a batch.
@@ -38,5 +39,8 @@ def probe(plan: Plan) -> str:
     """A digest of the first example of epoch 0, which sees closures, tables and decoders; empty for a stream."""
     if not isinstance(plan, IndexedPlan) or plan.rows.length == 0:
         return ""
-    got = plan.rows.fetch(tf.constant(0, tf.int64), tf.zeros((1,), tf.int64))
-    return digest(got.leaves)[:8]
+    plan.check()
+    try:
+        return digest(plan.rows.fetch(tf.constant(0, tf.int64), tf.zeros((1,), tf.int64)).leaves)[:8]
+    except FAILURES:  # what fails is said when it is delivered
+        return ""

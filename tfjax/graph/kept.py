@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,9 +12,10 @@ import numpy as np
 
 from tfjax._tensorflow import tf
 from tfjax.graph.code import code_hash
+from tfjax.graph.element import describe_spec
 from tfjax.graph.order import golden_permutation
 from tfjax.graph.plan import origin_of
-from tfjax.graph.rows import Rows, failure_error
+from tfjax.graph.rows import FAILURES, Rows, failure_error
 from tfjax.graph.stages import Cache, Chain, Map, Options, Stage
 from tfjax.sources.disk import cache_folder, load_array, save_array
 
@@ -31,13 +33,15 @@ def kept_rows(chain: Chain, asked: Rows, before: Rows) -> np.ndarray:
             consumer and is pruned.
         before: the same rows before the filter, some of which are probed.
     """
+    origin_of(chain).source.check()
     key = _key(chain, before)
     path = None if key is None else _path(key)
     rows = None if path is None else load_array(path)
     if rows is None or rows.ndim != 1 or rows.dtype != np.int64:
         rows = _list(asked, chain)
         if path is not None:
-            save_array(path, rows)
+            origin_of(chain).source.check()  # or the rows of another file would be kept for this one
+            save_array(path, rows, drop=f"{path.name[:33]}*.npy")
     return rows
 
 
@@ -90,15 +94,21 @@ def _key(chain: Chain, before: Rows) -> str | None:
     if stamp is None or None in hashes or before.length == 0:
         return None
     described = [s.describe() for s in stages]
-    facts = (origin.describe(), stamp, described, hashes, golden_permutation(), tf.__version__, _probes(before))
-    return hashlib.sha256(repr(facts).encode()).hexdigest()
+    spec = [(path, describe_spec(s)) for path, s in before.element.leaves()]
+    versions = (tf.__version__, sys.version_info[:2])
+    facts = (stamp, origin.source.identity, spec, hashes, golden_permutation(), versions, _probes(before))
+    names = (origin.describe(), described)
+    where, state = (hashlib.sha256(repr(x).encode()).hexdigest()[:32] for x in (names, (names, facts)))
+    return f"{where}-{state}"
 
 
 def _probes(rows: Rows) -> Sequence[str]:
     out = []
     for position in np.linspace(0, rows.length - 1, _PROBES).astype(np.int64):
-        got = rows.fetch(tf.constant(0, tf.int64), tf.constant([position]))
-        out.append(digest(got.leaves))
+        try:
+            out.append(digest(rows.fetch(tf.constant(0, tf.int64), tf.constant([position])).leaves))
+        except FAILURES:  # the predicate may not read what fails; if it does, that is said when it is asked
+            out.append("failed")
     return out
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,7 @@ class MemoryCache:
         self._buffers = [_aligned((length, *s.shape), _storage(s.dtype)) for s in element.specs]
         self._filled = _aligned((length,), np.dtype(np.bool_))
         self.length, self.title = length, title
+        self._fence = threading.Lock()
         self.handle = register(self)
 
     @property
@@ -69,9 +71,16 @@ class MemoryCache:
         return store_rows(self.handle, good, *bits)
 
     def store(self, positions: np.ndarray, rows: tuple[np.ndarray, ...]) -> None:
-        """Called by `store_rows`: the rows first, then the flags that let them be read."""
+        """Called by `store_rows`: the rows first, then the flags that let them be read.
+
+        TensorFlow reads both without Python's lock. Taking a lock twice keeps the flags' stores behind the rows' on
+        processors that do not keep stores in order.
+        """
         for buffer, leaf in zip(self._buffers, rows, strict=True):
             buffer[positions] = leaf
+        for _ in range(2):
+            with self._fence:
+                pass
         self._filled[positions] = True
 
 

@@ -9,7 +9,7 @@ from tfjax._tensorflow import tf
 from tfjax.graph.element import Element
 from tfjax.graph.stages import Chain, Origin
 
-_FOREVER = 2**62
+FOREVER = 2**62
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class Run:
     @property
     def end(self) -> int:
         """`stop`, or a step that is never reached."""
-        return _FOREVER if self.stop is None else self.stop
+        return FOREVER if self.stop is None else self.stop
 
 
 class Plan(Protocol):

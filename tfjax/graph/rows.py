@@ -46,12 +46,12 @@ FAILURES = (tf.errors.OpError, ValueError, TypeError, KeyError, IndexError, Arit
 def failure_error(failure: Failure, index: int, source: Source) -> Exception:
     """The exception that names the stage, the example and where it is stored."""
     place = source.locate(index)
-    what = "the stored record is damaged" if failure.error is None else _fact(failure.error)
+    what = "the stored record is damaged" if failure.error is None else fact(failure.error)
     kind = CorruptDataError if failure.stored else TfjaxError
     return kind(f"{failure.stage} failed on example {index}{f' ({place})' if place else ''}: {what}")
 
 
-def _fact(error: Exception) -> str:
+def fact(error: Exception) -> str:
     """What went wrong, without the stack and the node names around it."""
     text = error.message if isinstance(error, tf.errors.OpError) else str(error)
     around = (" ", "\t", "Graph execution error", "Detected at node", "{{function_node")

@@ -14,7 +14,6 @@ from tfjax.graph.stages import (
     Chain,
     DeviceMap,
     Filter,
-    KeepOnHost,
     Map,
     Options,
     Place,
@@ -83,8 +82,3 @@ def _check_random(chain: Chain, new: Stage) -> None:
     if random is not None and isinstance(new, Filter | Cache) and not isinstance(new, RandomMap):
         name = stage_name(new)
         _refuse(new, random, f"{name} needs elements that are the same every epoch; put {name} before random_map")
-
-
-def is_per_example(stage: Stage) -> bool:
-    """Whether a stage changes what is in an example."""
-    return isinstance(stage, Map | KeepOnHost) and not isinstance(stage, Filter)

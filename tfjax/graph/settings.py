@@ -51,5 +51,7 @@ def check_tf_options(options: tf.data.Options) -> None:
         raise TypeError(f"options: tf_options is a {type(options).__name__}: pass a tf.data.Options")
     if options.deterministic is False or options.experimental_deterministic is False:
         raise ValueError("options: deterministic=False contradicts the order that the seed fixes: leave it out")
+    if options.autotune.ram_budget is not None:
+        raise ValueError("options: tf_options sets autotune.ram_budget: pass ram_budget_bytes= instead")
     if options.experimental_slack:
         raise ValueError("options: experimental_slack=True needs a prefetch that tfjax owns: leave it out")

@@ -150,6 +150,11 @@ class Options(Stage):
     caches: bool | None = None
     tf_options: Any = field(default=None, repr=False)
 
+    def describe(self) -> str:
+        """What was given."""
+        given = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
+        return f"options({', '.join(f'{k}={v!r}' if k != 'tf_options' else k for k, v in given.items())})"
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class DeviceMap(Stage):
@@ -167,8 +172,11 @@ class Place(Stage):
     """Where batches are put, and how many are held ready."""
 
     where: Any
-    axis: str | None
     prefetch: int
+
+    def describe(self) -> str:
+        """Where batches go."""
+        return f"place({self.where.sharding}, prefetch={self.prefetch})"
 
 
 Chain = tuple[Stage, ...]

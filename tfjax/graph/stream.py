@@ -10,12 +10,13 @@ from typing import Any
 
 from tfjax._tensorflow import tf
 from tfjax.errors import CorruptDataError, TfjaxError
-from tfjax.graph.batches import add_mask, delivered, full_count
+from tfjax.graph.batches import Batches, add_mask, delivered, full_count
 from tfjax.graph.element import Element
 from tfjax.graph.fold import Functions, pipeline_seed
 from tfjax.graph.narrow import narrow_leaves, narrowed, narrowing_error
 from tfjax.graph.order import epoch_words
-from tfjax.graph.plan import Run, origin_of
+from tfjax.graph.plan import FOREVER, Run, origin_of
+from tfjax.graph.rows import fact
 from tfjax.graph.settings import graph_settings
 from tfjax.graph.stages import Batch, Chain, Filter, Map, Skip, Stage, Take
 from tfjax.sources.foreign import Foreign
@@ -62,7 +63,7 @@ class StreamPlan:
         if self._batch.remainder != "keep":
             return 0
         examples = self._count(before_batch=True)
-        return None if examples is None else examples % self._batch.size
+        return None if examples is None else Batches.of(self._chain, examples).tail(examples)
 
     @property
     def steps_per_epoch(self) -> int | None:
@@ -97,7 +98,7 @@ class StreamPlan:
         if run.epochs == 1:
             steps = self._one_epoch(tf.constant(run.start_epoch, tf.int64))
         else:
-            last = run.end if run.epochs is None else run.start_epoch + run.epochs
+            last = FOREVER if run.epochs is None else run.start_epoch + run.epochs
             steps = tf.data.Dataset.range(run.start_epoch, last).flat_map(_no_autograph(self._one_epoch))
         steps = steps.take(run.stop) if run.stop is not None else steps
         steps = steps.skip(run.start) if run.start else steps
@@ -159,9 +160,8 @@ class StreamPlan:
         unfit = narrowing_error(self.element, error)
         if unfit is not None:
             return unfit
-        text = error.message if isinstance(error, tf.errors.OpError) else str(error)
         failed = CorruptDataError if isinstance(error, tf.errors.DataLossError) else TfjaxError
-        return failed(f"the graph failed at step {step}: {text}")
+        return failed(f"the graph failed at step {step}: {fact(error)}")
 
 
 def _finite(count: float | None) -> int | None:

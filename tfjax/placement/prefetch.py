@@ -21,6 +21,7 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 _END = object()
 _JOIN_TIMEOUT_S = 5.0
+_THREADS = ("tfjax-prefetch", "tfjax-release")
 
 
 class _Shared:
@@ -58,7 +59,7 @@ class Prefetcher(Iterator[T], Generic[T]):
         self._ended: BaseException | None = None
         self.wait_s = 0.0
         _live.add(self._shared)
-        thread = threading.Thread(target=_produce, args=(self._shared, open_items), name="tfjax-prefetch", daemon=True)
+        thread = threading.Thread(target=_produce, args=(self._shared, open_items), name=_THREADS[0], daemon=True)
         self._thread = thread
         self._stop = weakref.finalize(self, self._shared.stop)
         self._stop.atexit = False  # `_stop_all` does it for all of them, and waits
@@ -72,7 +73,7 @@ class Prefetcher(Iterator[T], Generic[T]):
             Exception: what the thread raised, with its traceback.
         """
         if self._ended is not None:
-            raise self._ended
+            raise self._ended.with_traceback(None)
         began = time.perf_counter()
         item, error = self._shared.items.get()
         self.wait_s += time.perf_counter() - began
@@ -108,7 +109,7 @@ class Direct(Iterator[T], Generic[T]):
         """The next item; see `Prefetcher`."""
         with self._lock:
             if self._ended is not None or self._items is None:
-                raise self._ended or StopIteration
+                raise self._ended.with_traceback(None) if self._ended else StopIteration
             began = time.perf_counter()
             try:
                 return next(self._items)
@@ -129,7 +130,7 @@ def _release(items: Iterator[Any]) -> None:
     """Drop an iterator on another thread: deleting one of tf.data while it tunes itself stalls for up to a second."""
     box = [items]
     del items
-    threading.Thread(target=box.clear, name="tfjax-release", daemon=True).start()
+    threading.Thread(target=box.clear, name=_THREADS[1], daemon=True).start()
 
 
 def _produce(shared: _Shared, open_items: Callable[[], Iterator[Any]]) -> None:
@@ -156,8 +157,8 @@ def _produce(shared: _Shared, open_items: Callable[[], Iterator[Any]]) -> None:
 @atexit.register
 def _stop_all() -> None:
     """Let no thread run TensorFlow while the interpreter goes down."""
-    for shared in list(_live):
+    for shared in _live.copy():
         shared.stop()
     for thread in threading.enumerate():
-        if thread.name == "tfjax-prefetch":
+        if thread.name in _THREADS:
             thread.join(_JOIN_TIMEOUT_S)

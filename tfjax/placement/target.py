@@ -48,8 +48,8 @@ class Target:
 
     @property
     def is_host_memory(self) -> bool:
-        """Whether the only device is the CPU that shares TensorFlow's memory."""
-        return self.sharding.device_set == {jax.local_devices(backend="cpu")[0]}
+        """Whether leaves go as they are to the CPU device that shares TensorFlow's memory."""
+        return bool(self.sharding == SingleDeviceSharding(jax.local_devices(backend="cpu")[0]))
 
     def shardings(self, ranks: Sequence[int], paths: Sequence[str]) -> list[Sharding]:
         """One sharding a leaf.

@@ -28,7 +28,7 @@ class Foreign:
         """
         if batched is not None and not isinstance(batched, bool):
             raise TypeError(f"from_tf: batched is {batched!r}: pass True, False or None")
-        self.dataset, self.paths = dataset, tuple(paths)
+        self.dataset = dataset
         # tf.nest and JAX order some dictionaries differently.
         self.is_flat_alike = [id(s) for s in tf.nest.flatten(dataset.element_spec)] == [id(s) for s in specs]
         self.batched = _is_batched(specs, paths) if batched is None else batched
