@@ -178,7 +178,7 @@ class TestExplain:
         assert text.startswith("indexed: from_arrays(10 rows) fetches any row")
         for words in (
             "one gather a leaf, from memory",
-            "2 batches an epoch from 10 examples, 2 left out (remainder='drop')",
+            "2 batches an epoch from 10 examples, 2 left out",
             "AUTOTUNE parallel calls",
             "['x']: int64[], narrowed to int32 and checked",
             "['y']: float32[]",
