@@ -103,7 +103,10 @@ def main() -> None:
     epochs, drops, pipes = (bench.size(n, 3) for n in (50, 50, 20))
     with tempfile.TemporaryDirectory() as scratch:
         path = write_tfrecord(Path(scratch) / MARK, random_records(bench.size(20_000, 2_000), 3_000))
-        makers = {"arrays": lambda: arrays_pipeline(bench.size(20_000, 2_000)), "records": lambda: records_pipeline(path)}
+        makers = {
+            "arrays": lambda: arrays_pipeline(bench.size(20_000, 2_000)),
+            "records": lambda: records_pipeline(path),
+        }
         for kind, make in makers.items():
             pipe = make()
             measure(bench, f"{kind}: {epochs} epochs", epoch(pipe), epochs)

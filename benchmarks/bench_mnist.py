@@ -22,7 +22,6 @@ from benchmarks.consume import consume, row_sums
 from benchmarks.data import mnist_dir, mnist_records, write_array_record
 from benchmarks.harness import Bench, Contender, Timed, arguments, require_equal
 from tfjax._tensorflow import tf
-from tfjax.bridge.reader import Reader
 from tfjax.graph.order import Permutation
 
 BATCH = peers.BATCH

@@ -40,7 +40,9 @@ def plain_dataset(rows: Arrays) -> tf.data.Dataset:
     """What a user of tf.data has: one gather a batch."""
     steps = tf.data.Dataset.range(ROWS // BATCH)
     return steps.map(
-        lambda step: {key: tf.gather(value, step * BATCH + tf.range(BATCH, dtype=tf.int64)) for key, value in rows.items()}
+        lambda step: {
+            key: tf.gather(value, step * BATCH + tf.range(BATCH, dtype=tf.int64)) for key, value in rows.items()
+        }
     ).prefetch(tf.data.AUTOTUNE)
 
 
@@ -122,7 +124,9 @@ def main() -> None:
     """Measure new pipelines in one process, and the first of a process."""
     bench = Bench("planning", "a new pipeline and its first batch", quick=arguments(__doc__).quick)
     rows = arrays()
-    require_equal("first batches", np.asarray(from_arrays(rows)["x"]).tolist(), plain_gather(rows)["x"].numpy().tolist())
+    require_equal(
+        "first batches", np.asarray(from_arrays(rows)["x"]).tolist(), plain_gather(rows)["x"].numpy().tolist()
+    )
     contenders = [Contender(name, repeated(way, rows, bench.size(10, 1))) for name, way in WAYS.items()]
     claim(bench, bench.measure("made, planned, first batch delivered, closed", contenders, unit="pipeline"))
     if not bench.quick:

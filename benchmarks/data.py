@@ -70,9 +70,7 @@ def random_records(count: int, size: int) -> list[bytes]:
 
 def _example(value: bytes) -> bytes:
     feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
-    serialized: bytes = tf.train.Example(
-        features=tf.train.Features(feature={"x": feature})
-    ).SerializeToString()
+    serialized: bytes = tf.train.Example(features=tf.train.Features(feature={"x": feature})).SerializeToString()
     return serialized
 
 

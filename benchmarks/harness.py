@@ -301,9 +301,13 @@ def _row(contender: Contender, samples: Sequence[Sample]) -> dict[str, Any]:
 
 def _show(table: dict[str, Any]) -> None:
     unit = table["unit"]
-    print(f"  {table['title']} (others used up to {table['others_share']:.0%} of the machine)\n  {'':44s} {'us/' + unit:>12s} {'10 to 90 %':>21s} {'per s':>12s} {'CPU us':>10s} MiB")
+    print(
+        f"  {table['title']} (others used up to {table['others_share']:.0%} of the machine)\n  {'':44s} {'us/' + unit:>12s} {'10 to 90 %':>21s} {'per s':>12s} {'CPU us':>10s} MiB"
+    )
     for row in table["rows"]:
         name = row["name"] + (" (floor)" if row["floor"] else "")
         low_high = f"{row['us_low']:.2f} to {row['us_high']:.2f}"
-        figures = f"{row['us']:12.2f} {low_high:>21s} {row['per_s']:12,.0f} {row['cpu_us']:10.2f} {row['peak_mib']:,.0f}"
+        figures = (
+            f"{row['us']:12.2f} {low_high:>21s} {row['per_s']:12,.0f} {row['cpu_us']:10.2f} {row['peak_mib']:,.0f}"
+        )
         print(f"  {name:44s} {figures}", flush=True)

@@ -44,7 +44,10 @@ def figures_table(table: dict[str, Any]) -> list[str]:
     """One row a contender."""
     unit = table["unit"]
     lines = [f"**{table['title']}**", ""]
-    lines += [f"| | us a {unit} | 10 to 90 % | {unit}s/s | CPU us a {unit} | peak MiB |", "|---|---:|---:|---:|---:|---:|"]
+    lines += [
+        f"| | us a {unit} | 10 to 90 % | {unit}s/s | CPU us a {unit} | peak MiB |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
     for row in table["rows"]:
         name = f"*{row['name']}* (floor)" if row["floor"] else row["name"]
         span = f"{number(row['us_low'])} to {number(row['us_high'])}"

@@ -48,14 +48,14 @@ def _mix_tf(z: tf.Tensor) -> tf.Tensor:
     return xor(z, shift(z, _constant(31)))
 
 
-def hash64_tf(*words: int | tf.Tensor) -> tf.Tensor:
-    """Hash Python integers and integer tensors to uint64; leading Python integers are folded when traced."""
-    fixed = 0
-    while words and isinstance(words[0], int):
-        fixed = int(_mix_np(np.array([((fixed ^ (words[0] & _MASK)) + _GOLDEN) & _MASK], np.uint64))[0])
-        words = words[1:]
-    h = _constant(fixed)
+def hash64_tf(begun: tf.Tensor, *words: tf.Tensor) -> tf.Tensor:
+    """Go on with a hash in the graph: `hash64_tf(hash64_np(a), b)` is `hash64_np(a, b)`.
+
+    Args:
+        begun: uint64, the hash of the words before.
+        words: integer tensors, broadcast against each other.
+    """
+    h = begun
     for word in words:
-        w = _constant(word & _MASK) if isinstance(word, int) else tf.cast(word, tf.uint64)
-        h = _mix_tf(tf.bitwise.bitwise_xor(h, w) + _constant(_GOLDEN))
+        h = _mix_tf(tf.bitwise.bitwise_xor(h, tf.cast(word, tf.uint64)) + _constant(_GOLDEN))
     return h

@@ -54,7 +54,7 @@ class Permutation:
     def __call__(self, epoch: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
         """See `Transform`."""
         last = tf.constant(self.length - 1, tf.int64)
-        rows = _permuted()(positions, tf.constant(self.seed, tf.int64), epoch, last)
+        rows = _permuted()(positions, _begun(self.seed), epoch, last)
         rows.set_shape(positions.shape)
         return rows
 
@@ -74,24 +74,29 @@ class Chosen:
 
 # Tracing an op costs half a millisecond. What every plan needs is therefore traced once a process, as functions.
 _SCALAR, _VECTOR = tf.TensorSpec((), tf.int64), tf.TensorSpec((None,), tf.int64)
+_HASH = tf.TensorSpec((), tf.uint64)
+
+
+def _begun(seed: int) -> tf.Tensor:
+    return tf.constant(int(hash64_np(seed)), tf.uint64)
 
 
 @functools.cache
 def _words() -> Any:
-    """hash64 over (seed, epoch, each of a vector of last words)."""
-    return tf.function(hash64_tf, autograph=False).get_concrete_function(_SCALAR, _SCALAR, _VECTOR)
+    """hash64 over (seed, epoch, each of a vector of last words), given the hash of the seed."""
+    return tf.function(hash64_tf, autograph=False).get_concrete_function(_HASH, _SCALAR, _VECTOR)
 
 
 @functools.cache
 def _permuted() -> Any:
-    """Positions to rows, for a seed, an epoch and the last row."""
+    """Positions to rows, for the hash of a seed, an epoch and the last row."""
 
-    def permuted(positions: tf.Tensor, seed: tf.Tensor, epoch: tf.Tensor, last: tf.Tensor) -> tf.Tensor:
-        words = tf.bitcast(hash64_tf(seed, epoch, tf.constant([0, 1], tf.int64)), tf.uint32)
+    def permuted(positions: tf.Tensor, begun: tf.Tensor, epoch: tf.Tensor, last: tf.Tensor) -> tf.Tensor:
+        words = tf.bitcast(hash64_tf(begun, epoch, tf.constant([0, 1], tf.int64)), tf.uint32)
         three = tf.reshape(words, (4,))[:3]
         return tf.raw_ops.RandomIndexShuffle(index=positions, seed=three, max_index=last, rounds=8)
 
-    return tf.function(permuted, autograph=False).get_concrete_function(_VECTOR, _SCALAR, _SCALAR, _SCALAR)
+    return tf.function(permuted, autograph=False).get_concrete_function(_VECTOR, _HASH, _SCALAR, _SCALAR)
 
 
 @functools.cache
@@ -112,7 +117,7 @@ def batch_positions() -> Any:
 
 def epoch_words(seed: int, epoch: tf.Tensor, last: Sequence[int]) -> tf.Tensor:
     """hash64(seed, epoch, word) for each last word, uint64 (len(last),)."""
-    words = _words()(tf.constant(seed, tf.int64), epoch, tf.constant(list(last), tf.int64))
+    words = _words()(_begun(seed), epoch, tf.constant(list(last), tf.int64))
     words.set_shape((len(last),))
     return words
 
