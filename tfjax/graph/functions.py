@@ -54,16 +54,30 @@ class Function:
     python: bool
     has_effects: bool
     has_composites: bool
-    reads: frozenset[int]
 
     def __call__(self, leaves: Sequence[tf.Tensor], seed: tf.Tensor | None = None) -> list[tf.Tensor]:
         """Apply it to the leaves of one example."""
         arguments = [*leaves, seed] if self.random else list(leaves)
         return list(self.concrete(*arguments))
 
+    def inline(self, leaves: Sequence[tf.Tensor], seed: tf.Tensor | None = None) -> list[tf.Tensor]:
+        """The same as ops of the graph that is being traced, where what nobody reads is pruned one by one."""
+        if self.has_effects or self.has_composites:
+            return self(leaves, seed)
+        graph = self.concrete.graph
+        given = [*leaves, *([seed] if self.random else []), *map(tf.identity, self.concrete.captured_inputs)]
+        definition, replaced = graph.as_graph_def(), {t.op.name for t in graph.inputs}
+        kept = [node for node in definition.node if node.name not in replaced]
+        del definition.node[:]
+        definition.node.extend(kept)
+        used = {name.lstrip("^").split(":")[0] for node in kept for name in node.input}
+        feeds = {t.name: v for t, v in zip(graph.inputs, given, strict=True) if t.op.name in used}
+        names = [t.name for t in self.concrete.outputs]
+        return list(tf.graph_util.import_graph_def(definition, input_map=feeds, return_elements=names, name="fn"))
+
     def passes_through(self) -> dict[int, int]:
         """Output leaf to input leaf, where the function hands a leaf on as it came."""
-        if len(self.concrete.outputs) != len(self.element.specs) or self.has_composites:
+        if self.has_composites:
             return {}  # ragged leaves are several tensors each
         inputs = {id(t): i for i, t in enumerate(self.concrete.graph.inputs[: self.arity])}
         found = {}
@@ -73,6 +87,22 @@ class Function:
                 source = source.op.inputs[0]
             if id(source) in inputs:
                 found[out] = inputs[id(source)]
+        return found
+
+    def reads(self, outputs: Iterable[int]) -> set[int]:
+        """The input leaves that some output leaves are computed from."""
+        if self.has_effects or self.has_composites:
+            return set(range(self.arity))
+        inputs = {id(t.op): i for i, t in enumerate(self.concrete.graph.inputs[: self.arity])}
+        waiting, seen, found = [self.concrete.outputs[o].op for o in outputs], set(), set()
+        while waiting:
+            op = waiting.pop()
+            if id(op) in seen:
+                continue
+            seen.add(id(op))
+            if id(op) in inputs:
+                found.add(inputs[id(op)])
+            waiting += [t.op for t in op.inputs] + list(op.control_inputs)
         return found
 
 
@@ -107,9 +137,7 @@ def trace(stage: Map, element: Element) -> Function:
     out = Element(out_specs, structures[-1], element.host_keys & set(filter(None, structures[-1].keys)))
     if isinstance(stage, Filter):
         _require_boolean(stage, out)
-    composites = not all(isinstance(s, tf.TensorSpec) for s in element.specs)
-    inputs = concrete.graph.inputs[: len(element.specs)]
-    reads = frozenset(i for i, t in enumerate(inputs) if composites or _is_read(t))
+    flat_specs = (*element.specs, *out.specs)
     return Function(
         name=stage.describe(),
         concrete=concrete,
@@ -119,14 +147,8 @@ def trace(stage: Map, element: Element) -> Function:
         decodes=stage.decodes,
         python=any(op.type in PYTHON_OPS for op in operations),
         has_effects=any(op.op_def.is_stateful and op.type not in _WITHOUT_EFFECT for op in operations),
-        has_composites=composites,
-        reads=reads,
+        has_composites=not all(isinstance(s, tf.TensorSpec) for s in flat_specs),
     )
-
-
-def _is_read(tensor: tf.Tensor) -> bool:
-    """Whether an op computes with it; an Identity that ends there only hands it on."""
-    return any(op.type != "Identity" or op.outputs[0].consumers() for op in tensor.consumers())
 
 
 def _call(stage: Map, fn: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:

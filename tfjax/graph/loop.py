@@ -28,15 +28,16 @@ class Loop:
         self._out = functions[-1].element.specs
         self.random = sum(fn.random for fn in functions)
         origin: dict[int, int] = dict(enumerate(range(len(element.specs))))
-        entering = {i for i, s in enumerate(element.specs) if not _is_fixed(s)}
         for fn in functions:
-            entering |= {origin[i] for i in fn.reads if i in origin}
             origin = {out: origin[i] for out, i in fn.passes_through().items() if i in origin}
         self._kept = {out: i for out, i in origin.items() if _is_fixed(element.specs[i])}
         self._computed = [out for out in range(len(self._out)) if out not in self._kept]
         # An Assert, a Print or a Python call is run for what it does, also where no leaf is computed.
         self.is_empty = not self._computed and not any(fn.has_effects for fn in functions)
-        self._entering = [] if self.is_empty else sorted(entering)
+        wanted = set(self._computed)
+        for fn in reversed(functions):
+            wanted = fn.reads(wanted)
+        self._entering = sorted(wanted)
 
     def __call__(self, index: tf.Tensor, leaves: Sequence[tf.Tensor], seeds: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         """Apply the functions to each row.
@@ -77,12 +78,16 @@ class Loop:
 
     def _one(self, row: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         entered = dict(zip(self._entering, row, strict=False))
-        # A function is called with all of its leaves; those it does not read are pruned with their stand-in.
-        leaves = [entered[i] if i in entered else tf.zeros(s.shape, s.dtype) for i, s in enumerate(self._specs)]
+        # What did not enter is read by nothing that is wanted: it is pruned with its stand-in.
+        leaves = [entered[i] if i in entered else _nothing(s) for i, s in enumerate(self._specs)]
         seeds = iter(row[len(self._entering) :])
         for fn in self.functions:
-            leaves = fn(leaves, next(seeds)) if fn.random else fn(leaves)
+            leaves = fn.inline(leaves, next(seeds) if fn.random else None)
         return [leaves[o] for o in self._computed] or [tf.constant(True)]
+
+
+def _nothing(spec: tf.TensorSpec) -> tf.Tensor:
+    return tf.zeros([n or 0 for n in spec.shape], spec.dtype)
 
 
 def _is_fixed(spec: tf.TypeSpec) -> bool:
