@@ -137,7 +137,7 @@ class Bench:
     def measure(self, title: str, contenders: Sequence[Contender], *, unit: str, rounds: int | None = None) -> Table:
         """Measure contenders in turn, forwards and backwards, after one pass that is thrown away.
 
-        Where other processes keep the machine busy, up to half as many rounds more are measured, and those in which they
+        Where other processes keep the machine busy, up to half as many rounds more are measured, and those where they
         took least are kept, whatever their figures.
 
         Args:
@@ -301,9 +301,8 @@ def _row(contender: Contender, samples: Sequence[Sample]) -> dict[str, Any]:
 
 def _show(table: dict[str, Any]) -> None:
     unit = table["unit"]
-    print(
-        f"  {table['title']} (others used up to {table['others_share']:.0%} of the machine)\n  {'':44s} {'us/' + unit:>12s} {'10 to 90 %':>21s} {'per s':>12s} {'CPU us':>10s} MiB"
-    )
+    print(f"  {table['title']} (others used up to {table['others_share']:.0%} of the machine)")
+    print(f"  {'':44s} {'us/' + unit:>12s} {'10 to 90 %':>21s} {'per s':>12s} {'CPU us':>10s} MiB")
     for row in table["rows"]:
         name = row["name"] + (" (floor)" if row["floor"] else "")
         low_high = f"{row['us_low']:.2f} to {row['us_high']:.2f}"

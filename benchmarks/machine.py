@@ -106,7 +106,7 @@ def wait_until_quiet(patience_s: float) -> None:
 
 
 def wait_until_idle(patience_s: float) -> None:
-    """Wait until this process itself has come to rest for 50 ms: what one contender left in its threads is no other's."""
+    """Wait until this process has been at rest for 50 ms: what one contender left in its threads is no other's."""
     end = time.perf_counter() + patience_s
     while time.perf_counter() < end:
         cpu, pause_s = cpu_s(), 0.05
