@@ -14,10 +14,10 @@ _LANES = 64
 
 @jax.jit
 def checksum(total: jax.Array, batch: Any) -> jax.Array:
-    """Add all words of all leaves, modulo 2**8 or 2**32 by the leaf's width, to `total`, a uint32.
+    """Add the sums of all leaves to `total`, a uint32; they wrap around or round, but every byte has been read.
 
-    The sum runs down 64 columns, which XLA on CPU does at the speed of memory; a sum over all at once is 20 times
-    slower.
+    A sum runs down 64 columns in the leaf's own dtype, which XLA on CPU does at the speed of memory; one sum over all,
+    or over floats taken as integers, takes it 10 to 20 times as long.
     """
     for leaf in jax.tree.leaves(batch):
         total = total + _sum(leaf)
@@ -25,11 +25,9 @@ def checksum(total: jax.Array, batch: Any) -> jax.Array:
 
 
 def _sum(leaf: jax.Array) -> jax.Array:
-    words = leaf if leaf.dtype == jnp.uint8 else jax.lax.bitcast_convert_type(leaf, jnp.uint32)
-    words = words.reshape(-1)
-    if words.size % _LANES == 0:
-        words = words.reshape(-1, _LANES).sum(axis=0, dtype=words.dtype)
-    return words.astype(jnp.uint32).sum()
+    columns = leaf.reshape(-1, _LANES) if leaf.size % _LANES == 0 else leaf.reshape(-1, 1)
+    found = columns.sum(axis=0, dtype=leaf.dtype).sum()
+    return found.astype(jnp.uint32) if jnp.issubdtype(leaf.dtype, jnp.integer) else found.view(jnp.uint32)
 
 
 def zero() -> jax.Array:

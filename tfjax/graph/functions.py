@@ -62,7 +62,7 @@ class Function:
 
     def inline(self, leaves: Sequence[tf.Tensor], seed: tf.Tensor | None = None) -> list[tf.Tensor]:
         """The same as ops of the graph that is being traced, where what nobody reads is pruned one by one."""
-        if self.has_effects or self.has_composites:
+        if self.has_effects or self.has_composites or tf.executing_eagerly():
             return self(leaves, seed)
         graph = self.concrete.graph
         given = [*leaves, *([seed] if self.random else []), *map(tf.identity, self.concrete.captured_inputs)]
