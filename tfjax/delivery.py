@@ -12,6 +12,7 @@ import numpy as np
 
 from tfjax.bridge.leaf import Leaf, converters, leaves_of
 from tfjax.errors import PlacementError
+from tfjax.placement.put import put_leaves
 from tfjax.placement.target import Target
 from tfjax.spec import Structure
 
@@ -50,7 +51,7 @@ class Delivery:
             return leaves
         try:
             given = [leaves[i] for i in moved]
-            put = jax.device_put(given, [self.shardings[i] for i in moved] if self.committed else None)
+            put = put_leaves(given, [self.shardings[i] for i in moved] if self.committed else None)
         except ValueError as error:  # of a stream whose batch sizes were not known when it was planned
             shapes = ", ".join(f"{self.structure.paths[i]}: {leaves[i].shape}" for i in moved)
             devices = max(len(self.shardings[i].device_set) for i in moved)
