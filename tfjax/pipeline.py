@@ -167,6 +167,11 @@ class Pipeline(Building):
     def peek(self) -> Any:
         """The first batch of epoch 0, or the first example before `batch`.
 
+        Raises:
+            IndexError: an epoch yields nothing.
+            CorruptDataError: stored data is damaged, or changed since it was opened.
+            TfjaxError: a function failed on an example; names both.
+
         Example:
             >>> import numpy as np, tfjax
             >>> tfjax.from_arrays({"x": np.arange(6)}).batch(2).peek()["x"].tolist()
@@ -199,11 +204,23 @@ class Pipeline(Building):
             y: the key of the targets; None for `predict`.
             sample_weight: the key of the weights. The `mask` of remainder="pad" multiplies them, or is the weights.
             start_epoch: the epoch that the first one of `fit` takes its batches from.
-            state: resume there.
+            state: a `State` or its JSON; what is left of the epoch in which it stands, for one epoch of `fit`.
+
+        Returns:
+            A Keras `DataAdapter` over the pipeline's own arrays. Keras ignores `y=`, `sample_weight=` and
+            `class_weight=` beside it without a word: name them here.
 
         Raises:
             KeyError: there is no such key.
+            ValueError: elements are not batched, or `start_epoch` beside a state.
             ImportError: Keras is missing, or runs on another backend.
+
+        Example:
+            >>> import numpy as np, tfjax
+            >>> pipe = tfjax.from_arrays({"x": np.zeros((6, 3), np.float32), "y": np.zeros(6, np.float32)}).batch(2)
+            >>> data = pipe.to_keras(x="x", y="y")  # model.fit(data, epochs=10)
+            >>> data.num_batches
+            3
         """
         from tfjax.frameworks.keras import PipelineAdapter
 
