@@ -13,6 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import tfjax
 from benchmarks.bench_handoff import dataset_of
+from benchmarks.consume import wait_for
 from benchmarks.harness import Bench, Contender, Timed, arguments, require_equal
 from tfjax._tensorflow import tf
 
@@ -35,7 +36,7 @@ def handed(batches: Iterator[Any], count: int) -> Callable[[], Timed]:
 
     def timed() -> int:
         for batch in itertools.islice(batches, count):
-            jax.block_until_ready(batch)
+            wait_for(batch)
             del batch
         return count
 

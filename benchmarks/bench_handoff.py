@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from flax import jax_utils
 
-from benchmarks.consume import checksum, zero
+from benchmarks.consume import checksum, wait_for, zero
 from benchmarks.harness import Bench, Contender, Timed, arguments, require_equal
 from tfjax._tensorflow import tf
 from tfjax.bridge.leaf import converters, leaves_of
@@ -79,7 +79,7 @@ def handed(batches: Iterator[Any], count: int) -> Timed:
 
     def timed() -> int:
         for batch in itertools.islice(batches, count):
-            jax.block_until_ready(batch)
+            wait_for(batch)
             del batch
         return count
 

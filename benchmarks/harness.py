@@ -99,10 +99,10 @@ class Claim:
     def met(self) -> str:
         """The best target that the median reaches: "stretch", "firm", "missed", or "reported" where there is none."""
         sign = 1 if self.sense == "at least" else -1
-        if self.firm is None:
-            return "reported"
         if self.stretch is not None and sign * self.value >= sign * self.stretch:
             return "stretch"
+        if self.firm is None:
+            return "reported" if self.stretch is None else "missed"
         return "firm" if sign * self.value >= sign * self.firm else "missed"
 
 
