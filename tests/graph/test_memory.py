@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 import tfjax
+from tests.dtypes import DTYPES
 from tfjax.errors import SpecError, TfjaxError
 from tfjax.graph.memory import MemoryCache, memory_cache
 
@@ -46,26 +47,7 @@ def values(pipe: Any, **how: Any) -> list[Any]:
         return [jax.tree.map(lambda a: np.asarray(a).tolist(), b) for b in batches]
 
 
-@pytest.mark.parametrize(
-    "dtype",
-    [
-        "bool",
-        "uint8",
-        "int8",
-        "int16",
-        "uint16",
-        "int32",
-        "uint32",
-        "int64",
-        "uint64",
-        "float16",
-        "bfloat16",
-        "float32",
-        "float64",
-        "complex64",
-        "complex128",
-    ],
-)
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_every_dtype(dtype: str) -> None:
     def cast(e: tf.Tensor) -> Example:
         return {"s": tf.cast(e, dtype), "v": tf.cast(tf.stack([e, e + 1]), dtype)}

@@ -34,6 +34,10 @@ def noisy(e: Example, seed: tf.Tensor) -> Example:
     return {"x": e["x"], "r": tf.random.stateless_uniform((), seed)}
 
 
+def broken(e: Example) -> Example:
+    return {"y": tf.debugging.check_numerics(1 / (e["y"] - 2), "infinite")}
+
+
 CHAINS: dict[str, tuple[Callable[["tfjax.Pipeline"], "tfjax.Pipeline"], list[Any]]] = {
     "nothing": (lambda p: p, [0, 1, 2, 3, 4, 5, 6]),
     "map": (lambda p: p.map(lambda e: {"x": e["x"] * 10}), [0, 10, 20, 30, 40, 50, 60]),
@@ -146,8 +150,8 @@ def test_a_seeded_shuffle_of_the_dataset_is_its_own() -> None:
 @pytest.mark.parametrize(
     ("stage", "fix"),
     [
-        (lambda p: p.shuffle(0), r"dataset\.shuffle\(buffer_size, seed\) before from_tf"),
-        (lambda p: p.split({"a": 0.5}, 0), r"dataset\.take and skip before from_tf"),
+        (lambda p: p.shuffle(0), r"shuffle_window\(buffer_size, seed\)"),
+        (lambda p: p.split({"a": 0.5}, 0), r"take and skip of a stream"),
         (lambda p: p.cache("memory"), r"dataset\.cache\(\) before from_tf"),
     ],
     ids=["shuffle", "split", "cache"],
@@ -196,6 +200,20 @@ def test_an_error_names_its_step() -> None:
         assert len([next(batches) for _ in range(2)]) == 2
         with pytest.raises(TfjaxError, match=r"(?s)step 2.*infinite"):
             next(batches)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda p: p.map(lambda e: e).map(broken, version="7").batch(2),
+        lambda p: p.map(lambda e: e).filter(lambda e: broken(e)["y"] > -5, version="7").batch(2),
+        lambda p: p.random_map(lambda e, _: broken(e), version="7"),
+    ],
+    ids=["map", "filter", "random_map"],
+)
+def test_a_function_that_fails_is_named(build: Any) -> None:
+    with pytest.raises(TfjaxError, match=r"(?s)^\w+\(.*version='7'\) failed at step \d: .*infinite.*values$"):
+        values(build(tfjax.from_tf(numbers())))
 
 
 def test_a_damaged_record_is_corrupt_data() -> None:
@@ -248,3 +266,10 @@ EMPTY = """
 
 def test_an_epoch_that_yields_nothing_does_not_go_round_for_ever() -> None:
     assert python_process.run(EMPTY, timeout_s=20).stdout.startswith("an error:")
+
+
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_a_shuffle_without_a_seed_goes_round(epochs: int) -> None:
+    pipe = tfjax.from_tf(tf.data.Dataset.range(64).shuffle(64).batch(32))
+    rows = np.concatenate([np.asarray(b) for b in pipe.iterate(epochs=epochs)]).reshape(epochs, 64)
+    assert [sorted(row) for row in rows.tolist()] == [list(range(64))] * epochs

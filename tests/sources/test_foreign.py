@@ -122,7 +122,7 @@ def test_structures_of_a_dataset() -> None:
 REFUSED: dict[str, tuple[Callable[[], Dataset], str]] = {
     "ragged": (lambda: Dataset.from_tensor_slices(tf.ragged.constant([[1], [2, 3]])), r"[Rr]agged.*to_tensor"),
     "sparse": (lambda: Dataset.from_tensor_slices(tf.sparse.eye(3)), r"[Ss]parse.*to_dense"),
-    "a dataset": (lambda: Dataset.range(6).window(2), "no array"),
+    "a dataset": (lambda: Dataset.range(6).window(2), "Dataset inside of each element.*nested='flatten'"),
     "a string": (lambda: Dataset.from_tensor_slices(["a"]), "is a string"),
     "None": (lambda: Dataset.range(3).map(lambda x: {"x": x, "n": None}), r"\['n'\].*no array"),
 }
@@ -143,3 +143,44 @@ def test_they_may_be_made_dense(name: str) -> None:
     }
     pipe = tfjax.from_tf(REFUSED[name][0](), batched=False).map(dense[name]).batch(2)
     assert pipe.peek()["x"].shape == (2, {"ragged": 2, "sparse": 3}[name])
+
+
+@pytest.mark.parametrize("state", ["replay", "checkpoint"])
+@pytest.mark.parametrize("name", REFUSED)
+def test_they_are_refused_however_a_state_is_taken(name: str, state: str) -> None:
+    make, words = REFUSED[name]
+    with pytest.raises(SpecError, match=words):
+        tfjax.from_tf(make().filter(lambda _: True), batched=False, state=state).iterate(forever=True)
+
+
+def test_runs_are_alike_where_the_dataset_reshuffles() -> None:
+    dataset = Dataset.range(20).shuffle(20, seed=1)
+    pipe = tfjax.from_tf(dataset)
+    first = [int(x) for x in pipe]
+    pipe.peek()
+    assert [int(x) for x in pipe.iterate(epochs=2)][:20] == first
+    assert first == [int(x) for x in Dataset.range(20).shuffle(20, seed=1)]
+    assert [int(x) for x in pipe.iterate(start_epoch=1)] == [int(x) for x in pipe.iterate(epochs=2)][20:] != first
+
+
+def test_what_cannot_be_repeated_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    variable = tf.Variable(1, dtype=tf.int64)
+    reading = Dataset.range(9).shuffle(9, seed=1).map(lambda x: x + variable)
+    assert "reads a variable: its order goes on" in tfjax.from_tf(reading).explain()
+    assert [int(x) for x in tfjax.from_tf(reading).iterate()] != []
+    variable.assign(100)
+    assert min(int(x) for x in tfjax.from_tf(reading)) == 100
+    monkeypatch.setattr("tfjax.sources.dataset_graph.MOST_BYTES", 10)
+    large = tfjax.from_tf(Dataset.from_tensor_slices(np.arange(9)).shuffle(9, seed=1))
+    assert "cannot be looked at" in large.explain()
+    assert sorted(int(x) for x in large) == list(range(9))
+
+
+def test_another_graph_is_another_source() -> None:
+    def state_of(fn: Any) -> Any:
+        return tfjax.from_tf(Dataset.range(6).map(fn).batch(2)).iterate().state
+
+    with pytest.raises(tfjax.StateMismatchError, match="source"):
+        tfjax.from_tf(Dataset.range(6).map(lambda x: x * 2).batch(2)).iterate(state=state_of(lambda x: x + 2))
+    same = tfjax.from_tf(Dataset.range(6).map(lambda x: x * 2).batch(2)).iterate(state=state_of(lambda x: x * 2))
+    assert len(list(same)) == 3

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.sources.record_slices import assert_rows, draw_indices, draw_slices, rows
 from tfjax._tensorflow import tf
-from tfjax.errors import CorruptDataError
+from tfjax.errors import CorruptDataError, SpecError
 from tfjax.sources import _record_files
 from tfjax.sources.open_records import expand_paths, open_records
 from tfjax.sources.records import ParsedRecords, Records, Slice, choose_how, with_records
@@ -44,14 +45,6 @@ def flip(path, at):
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-def rows(records, indices):
-    """What a graph of this source yields, one batch."""
-    pipeline = tf.data.Dataset.from_tensors(tf.constant(indices, tf.int64)).map(records.fetch)
-    (raw,) = pipeline
-    ok = [True] * len(indices) if raw.ok is None else raw.ok.numpy().tolist()
-    return raw.leaves[0].numpy().tolist(), ok
-
-
 @pytest.fixture
 def path(tmp_path):
     return write(tmp_path / "ten.tfrecord", [str(i).encode() * i for i in range(10)])
@@ -60,22 +53,12 @@ def path(tmp_path):
 @settings(max_examples=15)  # each builds three graphs
 @given(st.data())
 def test_three_ways_to_the_same_bytes(data):
-    files = data.draw(st.lists(st.lists(st.binary(max_size=300), max_size=5), min_size=1, max_size=3))
     with tempfile.TemporaryDirectory() as folder:
-        slices, expected = [], []
-        for i, payloads in enumerate(files):
-            skip = data.draw(st.integers(0, len(payloads)))
-            take = data.draw(st.none() | st.integers(0, len(payloads) - skip))
-            slices.append(Slice(write(f"{folder}/{i}", payloads), skip, take, len(payloads)))
-            expected += payloads[skip:] if take is None else payloads[skip : skip + take]
+        slices, expected = draw_slices(data, folder, write)
         records = Records(slices)
         assert len(records) == len(expected)
-        count = len(expected)
-        indices = data.draw(st.lists(st.integers(0, count - 1), max_size=8)) if count else []
-        for how in WAYS:
-            got, ok = rows(dataclasses.replace(records, how=how), indices)
-            assert got == [expected[i] for i in indices], how
-            assert ok == [True] * len(indices)
+        indices = draw_indices(data, len(expected))
+        assert_rows(lambda how: dataclasses.replace(records, how=how), WAYS, expected, indices)
 
 
 @pytest.mark.parametrize("how", WAYS)
@@ -100,7 +83,7 @@ def test_how_is_chosen_by_size(path):
     records = Records([Slice(path)])
     assert choose_how(records, records.files.held_bytes) == "held"
     assert choose_how(records, records.files.held_bytes - 1) == "mmap"
-    with pytest.raises(ValueError, match="how='disk': records are fetched by one of held, mmap, graph"):
+    with pytest.raises(ValueError, match="how='disk': tfrecord files are fetched by one of held, mmap, graph"):
         Records([Slice(path)], how="disk")
 
 
@@ -111,7 +94,7 @@ def test_replaced_values_share_what_is_loaded(path):
     assert held.files is records.files is again.files
     assert held.files.held() is again.files.held()
     assert len(dataclasses.replace(records, slices=[Slice(path, 4)])) == 6
-    with pytest.raises(TypeError, match="for TFRecord files, and this source is list"):
+    with pytest.raises(TypeError, match="for record files, and this source is list"):
         with_records([], how="held")
 
 
@@ -136,7 +119,7 @@ def test_nothing_is_left_of_a_dropped_source(path, how):
         pipeline = tf.data.Dataset.range(2).batch(2).map(records.fetch)
         list(pipeline)
         files = records.files
-        kept = [records, files, files._maps._maps.get(path), files._held]
+        kept = [records, files, files._maps._files.get(path), files._held]
         return [weakref.ref(x) for x in kept if x is not None]
 
     refs = leave()
@@ -150,7 +133,7 @@ def test_more_files_than_maps(tmp_path, monkeypatch):
     records = Records([Slice(write(tmp_path / f"{i}", [b"%d" % i])) for i in range(10)])
     order = np.random.default_rng(0).integers(0, 10, 100)
     assert rows(records, order)[0] == [b"%d" % i for i in order]
-    assert len(records.files._maps._maps) == 3
+    assert len(records.files._maps) == 3
 
 
 # Damage.
@@ -339,3 +322,43 @@ def test_open_records_refuses_what_cannot_be_read(tmp_path, examples):
         open_records(examples, ["a"])
     with pytest.raises(TypeError, match=r"is no serialized tf.train.Example"):
         open_records(write(tmp_path / "x", [b"\xff\xff"]), FEATURES)
+    for absent in (None, b"x", [b"x"], 3):
+        with pytest.raises(TypeError, match=r"takes paths as text or os\.PathLike, one or several; given"):
+            open_records(absent, FEATURES)
+    with pytest.raises(ValueError, match="takes local paths, given 'gs://b/x'"):
+        open_records("gs://b/x", FEATURES, format="array_record")
+
+
+def test_open_records_tells_an_array_record_file(tmp_path):
+    module = pytest.importorskip("array_record.python.array_record_module")
+    writer = module.ArrayRecordWriter(str(tmp_path / "x"), "group_size:1")
+    writer.write(example(0))
+    writer.close()
+    with pytest.raises(CorruptDataError, match=r"is an ArrayRecord file, .*give format='array_record'"):
+        open_records(tmp_path / "x", FEATURES)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        tf.io.FixedLenFeature((2,), tf.float32),
+        tf.io.FixedLenFeature((3,), tf.int64),
+        tf.io.VarLenFeature(tf.string),
+    ],
+)
+def test_features_that_differ_from_whole_records_are_to_blame(examples, wrong):
+    with pytest.raises(SpecError, match=r"at byte 0: feature 'b' is not stored as `features` says \(.*correct its"):
+        open_records(examples, {**FEATURES, "b": wrong})
+
+
+@pytest.mark.parametrize("memory_bytes", [0, 2**30])
+def test_a_later_record_that_is_whole_and_another_that_is_not(tmp_path, memory_bytes):
+    b = tf.train.Feature(int64_list=tf.train.Int64List(value=[1, 2, 3]))
+    odd = tf.train.Example(features=tf.train.Features(feature={"b": b})).SerializeToString()
+    path = write(tmp_path / "x", [example(0), odd])
+    features = {"b": FEATURES["b"]}
+    with pytest.raises(SpecError, match="feature 'b' is not stored"):
+        open_records(path, features, memory_bytes=memory_bytes).source.fetch(tf.constant([1], tf.int64))
+    flip(path, os.path.getsize(path) - 5)
+    with pytest.raises(CorruptDataError, match="checksum"):
+        open_records(path, features, memory_bytes=memory_bytes).source.fetch(tf.constant([1], tf.int64))

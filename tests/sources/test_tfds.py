@@ -13,16 +13,10 @@ import pytest
 from tfjax._tensorflow import tf
 from tfjax.errors import CorruptDataError
 from tfjax.sources.records import ParsedRecords, Records
-from tfjax.sources.tfds import open_tfds
+from tfjax.sources.tfds import _format, open_tfds
 
 tfds = pytest.importorskip("tensorflow_datasets")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quiet():
-    tfds.disable_progress_bar()
-    yield
-    tfds.enable_progress_bar()
+pytestmark = pytest.mark.usefixtures("quiet_tfds")
 
 
 class Shards(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -288,10 +282,9 @@ def test_as_supervised_without_supervised_keys_is_refused(tmp_path):
 
 
 def test_a_format_without_an_index_is_named(tmp_path):
-    pytest.importorskip("array_record")
-    Shards(data_dir=str(tmp_path), file_format="array_record").download_and_prepare()
-    with pytest.raises(TypeError, match=r"shards/1.2.3 in .* is stored as 'array_record'.*prepare it as 'tfrecord'"):
-        open_tfds("shards", data_dir=tmp_path)
+    builder = Shards(data_dir=str(tmp_path), file_format="riegeli")
+    with pytest.raises(TypeError, match=r"shards/1.2.3 in .* is stored as 'riegeli'.*as 'tfrecord' or 'array_record'"):
+        _format(builder)
 
 
 @pytest.mark.parametrize("missing", ["importlib_resources", "tensorflow_datasets"])

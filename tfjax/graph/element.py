@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from tfjax._tensorflow import tf
 from tfjax.errors import SpecError
-from tfjax.spec import Structure, format_keys, format_spec
+from tfjax.spec import Structure, format_keys, format_like
 
 NARROW = {tf.int64: tf.int32, tf.uint64: tf.uint32, tf.float64: tf.float32, tf.complex128: tf.complex64}
 NUMERIC = frozenset(
     {tf.bool, tf.int8, tf.int16, tf.int32, tf.int64, tf.uint8, tf.uint16, tf.uint32, tf.uint64}
     | {tf.float16, tf.bfloat16, tf.float32, tf.float64, tf.complex64, tf.complex128}
 )
-_DENSE = "make it dense in map, e.g. with .to_tensor() or tf.sparse.to_dense, or drop it"
-_FIX = "add Resize, sequence.Pad, bucket or tf.ensure_shape"
+# What makes an array of a leaf that is none, inside map.
+_DENSE = {
+    tf.RaggedTensorSpec: "x.to_tensor(shape=...), which is padded and cut to that shape,",
+    tf.SparseTensorSpec: "tf.sparse.to_dense(x)",
+    tf.data.DatasetSpec: "x.take(n).batch(n, drop_remainder=True).get_single_element(), which is its first n elements,",
+}
+_FIXED = "resize, cut or pad it in map, or say its shape there with tf.ensure_shape"
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,39 +60,60 @@ class Element:
 
     def require_static(self) -> None:
         """Raise SpecError where a leaf cannot be stacked into a batch."""
-        for path, spec in self.leaves():
-            _require_tensor(path, spec)
-            if not spec.shape.is_fully_defined():
-                shape = tuple(spec.shape) if spec.shape.rank is not None else "of unknown rank"
-                raise SpecError(f"{path} is {shape}, and batch needs a static shape: {_FIX}")
+        self._require(lambda i: self.no_array(i, any_dtype=True) or self.no_rows(i))
 
     def require_arrays(self) -> None:
         """Raise SpecError where a leaf is no array: ragged, sparse, a dataset, or of a dtype without a way to JAX."""
-        for path, spec in self.leaves():
-            _require_tensor(path, spec)
-            if spec.dtype not in NUMERIC and spec.dtype != tf.string:
-                raise SpecError(f"{path} is {spec.dtype.name}, which has no way to JAX: cast or drop it in map")
+        self._require(self.no_array)
 
     def require_deliverable(self) -> None:
         """Raise SpecError where a leaf can be neither a jax.Array nor kept on the host as asked."""
         self.require_arrays()
-        for i, (path, spec) in enumerate(self.leaves()):
-            if spec.dtype == tf.string and not self.on_host(i):
-                key = self.structure.keys[i]
-                fix = "encode it in map" if key is None else f"use drop({key!r}) or keep_on_host({key!r})"
-                raise SpecError(f"{path} is a string, which JAX has no dtype for: {fix}, or encode it as integers")
+        self._require(self.no_device)
 
+    def _require(self, refusal: Callable[[int], str | None]) -> None:
+        message = next(filter(None, map(refusal, range(len(self.specs)))), None)
+        if message:
+            raise SpecError(message)
 
-def _require_tensor(path: str, spec: tf.TypeSpec) -> None:
-    if not isinstance(spec, tf.TensorSpec):
-        raise SpecError(f"{path} is a {type(spec).__name__.removesuffix('Spec')}, which is no array: {_DENSE}")
+    def no_array(self, leaf: int, *, any_dtype: bool = False) -> str | None:
+        """Why a leaf is no array, with the fix; None where it is one."""
+        path, spec = self.structure.paths[leaf], self.specs[leaf]
+        if not isinstance(spec, tf.TensorSpec):
+            dense = next((how for kind, how in _DENSE.items() if isinstance(spec, kind)), "what is a tensor")
+            return f"{path} is a {describe_spec(spec)}, which is no array: return {dense} from map{self._or_drop(leaf)}"
+        if any_dtype or spec.dtype in NUMERIC or spec.dtype == tf.string:
+            return None
+        return f"{path} is {spec.dtype.name}, which has no way to JAX: cast it in map{self._or_drop(leaf)}"
+
+    def no_rows(self, leaf: int) -> str | None:
+        """Why an array cannot be a row of a batch, with the fix; None where it can."""
+        path, shape = self.structure.paths[leaf], self.specs[leaf].shape
+        if shape.is_fully_defined():
+            return None
+        shown = tuple(shape) if shape.rank is not None else "of unknown rank"
+        return f"{path} is {shown}, and batch needs a static shape: {_FIXED}{self._or_drop(leaf)}"
+
+    def no_device(self, leaf: int) -> str | None:
+        """Why an array cannot be a jax.Array, with the fix; None where it can, or is kept on the host."""
+        if self.specs[leaf].dtype != tf.string or self.on_host(leaf):
+            return None
+        path, key = self.structure.paths[leaf], self.structure.keys[leaf]
+        fix = "encode it in map" if key is None else f"use drop({key!r}) or keep_on_host({key!r})"
+        return f"{path} is a string, which JAX has no dtype for: {fix}, or encode it as integers"
+
+    def _or_drop(self, leaf: int) -> str:
+        key = self.structure.keys[leaf]
+        return "" if key is None else f", or use drop({key!r})"
 
 
 def describe_spec(spec: tf.TypeSpec) -> str:
     """A spec in one word, e.g. `uint8[28,28,1]`."""
     if isinstance(spec, tf.TensorSpec | tf.RaggedTensorSpec | tf.SparseTensorSpec):
         name = "" if isinstance(spec, tf.TensorSpec) else type(spec).__name__.removesuffix("TensorSpec").lower() + " "
-        return name + format_spec(None if spec.shape.rank is None else tuple(spec.shape), spec.dtype.name)
+        return name + format_like(spec)
+    if isinstance(spec, tf.data.DatasetSpec):
+        return f"dataset of {', '.join(describe_spec(s) for s in tf.nest.flatten(spec.element_spec))}"
     return type(spec).__name__
 
 

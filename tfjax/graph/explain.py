@@ -10,6 +10,7 @@ from tfjax.graph.narrow import narrowed
 from tfjax.graph.plan import Plan, origin_of
 from tfjax.graph.settings import graph_settings
 from tfjax.graph.stages import Chain, Map
+from tfjax.spec import format_bytes
 
 
 def explain(chain: Chain, plan: Plan, functions: Functions, *, narrow: bool) -> str:
@@ -38,7 +39,7 @@ def _decisions(chain: Chain, plan: Plan, functions: Functions) -> list[str]:
     settings = graph_settings(chain)
     calls = "AUTOTUNE" if settings.parallel_calls == tf.data.AUTOTUNE else settings.parallel_calls
     ahead = "AUTOTUNE" if settings.prefetch_batches == tf.data.AUTOTUNE else settings.prefetch_batches
-    out.append(f"{calls} parallel calls, prefetch {ahead}, ram budget {settings.ram_budget_bytes / 2**20:.0f} MiB")
+    out.append(f"{calls} parallel calls, prefetch {ahead}, ram budget {format_bytes(settings.ram_budget_bytes)}")
     return out
 
 

@@ -15,7 +15,7 @@ from tfjax.graph.element import Element, describe_spec
 from tfjax.graph.stages import Filter, Map, RandomMap
 from tfjax.spec import Structure
 
-_RANDOM_OPS = frozenset(
+RANDOM_OPS = frozenset(
     """RandomUniform RandomUniformInt RandomStandardNormal TruncatedNormal ParameterizedTruncatedNormal RandomGamma
     RandomPoisson RandomPoissonV2 RandomShuffle Multinomial RngReadAndSkip RngSkip StatefulUniform StatefulUniformInt
     StatefulUniformFullInt StatefulStandardNormal StatefulStandardNormalV2 StatefulTruncatedNormal
@@ -23,7 +23,7 @@ _RANDOM_OPS = frozenset(
     FixedUnigramCandidateSampler LogUniformCandidateSampler UniformCandidateSampler LearnedUnigramCandidateSampler
     AllCandidateSampler RandomDataset RandomDatasetV2 AnonymousSeedGenerator AnonymousRandomSeedGenerator""".split()
 )
-_WRITES = (
+WRITES = (
     "Assign",
     "Scatter",
     "ResourceApply",
@@ -34,7 +34,7 @@ _WRITES = (
 _RESOURCE_SCATTER = "ResourceScatter"
 PYTHON_OPS = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})
 # Stateful for TensorFlow, but of no consequence where nobody reads what they return; functions are looked into.
-_WITHOUT_EFFECT = frozenset(
+WITHOUT_EFFECT = frozenset(
     """Placeholder VarHandleOp ReadVariableOp ResourceGather HashTableV2 MutableHashTableV2 LookupTableFindV2
     LookupTableSizeV2 If While Case StatefulPartitionedCall""".split()
 )
@@ -131,8 +131,8 @@ def trace(stage: Map, element: Element) -> Function:
 
     specs = [*element.specs, SEED_SPEC] if isinstance(stage, RandomMap) else list(element.specs)
     concrete = tf.function(flat, autograph=False).get_concrete_function(*specs)
-    operations = list(_operations(concrete.graph))
-    _refuse_state(stage, operations)
+    operations = list(operations_of(concrete.graph))
+    refuse_state(stage.describe(), operations)
     out_specs = tuple(tf.type_spec_from_value(t) for t in concrete.structured_outputs)
     out = Element(out_specs, structures[-1], element.host_keys & set(filter(None, structures[-1].keys)))
     if isinstance(stage, Filter):
@@ -146,7 +146,7 @@ def trace(stage: Map, element: Element) -> Function:
         random=isinstance(stage, RandomMap),
         decodes=stage.decodes,
         python=any(op.type in PYTHON_OPS for op in operations),
-        has_effects=any(op.op_def.is_stateful and op.type not in _WITHOUT_EFFECT for op in operations),
+        has_effects=any(op.op_def.is_stateful and op.type not in WITHOUT_EFFECT for op in operations),
         has_composites=not all(isinstance(s, tf.TensorSpec) for s in flat_specs),
     )
 
@@ -203,7 +203,7 @@ def _to_tensor(stage: Map, leaf: Any, path: str) -> Any:
         ) from error
 
 
-def _operations(graph: Any) -> Iterable[Any]:
+def operations_of(graph: Any) -> Iterable[Any]:
     """Every op of a traced graph and of the functions that it calls."""
     yield from graph.get_operations()
     for function in graph._functions.values():  # the only list of a FuncGraph's library
@@ -211,17 +211,18 @@ def _operations(graph: Any) -> Iterable[Any]:
         yield from inner.get_operations() if inner is not None else ()
 
 
-def _refuse_state(stage: Map, operations: list[Any]) -> None:
+def refuse_state(what: str, operations: Iterable[Any]) -> None:
+    """Raise ValueError where one of the ops of `what` is random by a state, or writes one."""
     for op in operations:
-        if op.type in _RANDOM_OPS:
+        if op.type in RANDOM_OPS:
             raise ValueError(
-                f"{stage.describe()} holds the stateful random op {op.type} ({op.name}), which cannot be repeated or "
+                f"{what} holds the stateful random op {op.type} ({op.name}), which cannot be repeated or "
                 "resumed: use random_map(fn) with fn(example, seed) and tf.random.stateless_*"
             )
-        writes = op.type.startswith(_WRITES) and any(t.dtype == tf.resource for t in op.inputs)
+        writes = op.type.startswith(WRITES) and any(t.dtype == tf.resource for t in op.inputs)
         if writes or op.type.startswith(_RESOURCE_SCATTER):
             raise ValueError(
-                f"{stage.describe()} holds {op.type} ({op.name}), which writes a variable or table: a graph that is "
+                f"{what} holds {op.type} ({op.name}), which writes a variable or table: a graph that is "
                 "run in parallel and resumed may only read; compute the value before, or in the train step"
             )
 

@@ -8,7 +8,7 @@ from tfjax.graph.indexed import IndexedPlan
 from tfjax.graph.plan import Plan, origin_of
 from tfjax.graph.stages import Chain
 from tfjax.graph.stream import StreamPlan
-from tfjax.sources.foreign import Foreign
+from tfjax.sources.stream import Stream
 
 
 def make_plan(chain: Chain, functions: Functions, element: Element) -> Plan:
@@ -17,5 +17,5 @@ def make_plan(chain: Chain, functions: Functions, element: Element) -> Plan:
     Raises:
         SpecError: a leaf cannot be batched.
     """
-    streams = isinstance(origin_of(chain).source, Foreign)
+    streams = isinstance(origin_of(chain).source, Stream)
     return StreamPlan(chain, functions, element) if streams else IndexedPlan(chain, functions, element)

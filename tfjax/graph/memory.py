@@ -13,6 +13,7 @@ from tfjax.errors import SpecError
 from tfjax.graph.element import Element, describe_spec, size_bytes
 from tfjax.graph.stages import Stage
 from tfjax.sources.python import register, store_rows
+from tfjax.spec import format_bytes
 
 if TYPE_CHECKING:
     from tfjax.graph.rows import Fetched
@@ -50,8 +51,8 @@ class MemoryCache:
 
     def describe(self) -> str:
         """How full it is, and what it takes in all."""
-        mib = sum(b.nbytes for b in self._buffers) / 2**20
-        return f"{self.title}: {self.rows} of {self.length} rows kept, {mib:.1f} MiB; later one gather a batch"
+        size = format_bytes(sum(b.nbytes for b in self._buffers))
+        return f"{self.title}: {self.rows} of {self.length} rows kept, {size}; later one gather a batch"
 
     def has(self, positions: tf.Tensor) -> tf.Tensor:
         """Which rows are there, bool (n,), in the graph."""

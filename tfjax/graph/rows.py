@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -40,14 +41,16 @@ class Failure(NamedTuple):
     error: Exception | None
 
 
-FAILURES = (tf.errors.OpError, ValueError, TypeError, KeyError, IndexError, ArithmeticError)
+FAILURES = (tf.errors.OpError, TfjaxError, OSError, ValueError, TypeError, KeyError, IndexError, ArithmeticError)
 
 
 def failure_error(failure: Failure, index: int, source: Source) -> Exception:
     """The exception that names the stage, the example and where it is stored."""
     place = source.locate(index)
     what = "the stored record is damaged" if failure.error is None else fact(failure.error)
-    kind = CorruptDataError if failure.stored else TfjaxError
+    kind: type[TfjaxError] = CorruptDataError if failure.stored else TfjaxError
+    if isinstance(failure.error, TfjaxError):
+        kind = type(failure.error)  # a source knows best what is wrong with what it read
     return kind(f"{failure.stage} failed on example {index}{f' ({place})' if place else ''}: {what}")
 
 
@@ -56,7 +59,8 @@ def fact(error: Exception) -> str:
     text = error.message if isinstance(error, tf.errors.OpError) else str(error)
     around = (" ", "\t", "Graph execution error", "Detected at node", "{{function_node")
     facts = [line for line in text.splitlines() if line.strip() and not line.startswith(around)]
-    return " ".join(facts or [text]).split(" [Op:")[0].strip() or type(error).__name__
+    bare = " ".join(facts or [re.sub(r"{{function_node [^}]*}} *", "", text)])
+    return bare.split(" [Op:")[0].strip() or type(error).__name__
 
 
 class Rows(Protocol):

@@ -20,6 +20,7 @@ from tfjax.graph.stages import (
     RandomMap,
     Seed,
     Shuffle,
+    ShuffleWindow,
     Skip,
     Split,
     Stage,
@@ -48,7 +49,7 @@ def check(chain: Chain, new: Stage, *, batched: bool = False) -> None:
     """
     name = stage_name(new)
     batch = _last(chain, Batch)
-    if batched and isinstance(new, Map | Batch):
+    if batched and isinstance(new, Map | Batch | ShuffleWindow):
         raise ValueError(
             f"{name} takes single examples, and {chain[0].describe()} yields batches: use dataset.unbatch() before "
             "from_tf, or say batched=False; device_map takes a function of a batch"
@@ -64,6 +65,9 @@ def check(chain: Chain, new: Stage, *, batched: bool = False) -> None:
 
 
 def _check_order(chain: Chain, new: Stage) -> None:
+    window = _last(chain, ShuffleWindow)
+    if window is not None and isinstance(new, ShuffleWindow):
+        _refuse(new, window, "a larger buffer_size mixes better than two windows; keep one of the two")
     shuffle = _last(chain, Shuffle)
     if shuffle is None:
         return

@@ -62,6 +62,18 @@ class Shuffle(Stage):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class ShuffleWindow(Stage):
+    """Each row drawn from the next `buffer_size` ones, in another order each epoch."""
+
+    buffer_size: int
+    seed: int
+
+    def describe(self) -> str:
+        """Size and seed."""
+        return f"shuffle_window(buffer_size={self.buffer_size}, seed={self.seed})"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Take(Stage):
     """The first n rows; after `batch`, the first n batches of each epoch."""
 
@@ -176,15 +188,18 @@ class Place(Stage):
 
     def describe(self) -> str:
         """Where batches go."""
-        return f"place({self.where.sharding}, prefetch={self.prefetch})"
+        name = "place_per_device" if self.where.per_device else "place"
+        return f"{name}({self.where}, prefetch={self.prefetch})"
 
 
 Chain = tuple[Stage, ...]
+DEFAULT_PREFETCH = 2  # batches, where `place` does not say
 ORDER_STAGES = (Shuffle, Take, Skip, Split)
 NAMES: Mapping[type[Stage], str] = {
     RandomMap: "random_map",
     DeviceMap: "device_map",
     KeepOnHost: "keep_on_host",
+    ShuffleWindow: "shuffle_window",
 }
 
 

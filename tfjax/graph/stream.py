@@ -1,28 +1,32 @@
-"""The graph of a streaming pipeline: a foreign dataset with the stages applied one after the other.
+"""The plan of a streaming pipeline: the stages of a source one after the other.
 
-Nothing can be fetched by index, so a state is resumed by replay: the steps before it are computed and thrown away.
+Nothing can be fetched by index. A state is resumed by replay, where the steps before it are computed and thrown away,
+or from TensorFlow's own checkpoint of the graph's iterator.
 """
 
 from __future__ import annotations
 
 import math
+import re
+from functools import cached_property
 from typing import Any
 
 from tfjax._tensorflow import tf
 from tfjax.errors import CorruptDataError, TfjaxError
-from tfjax.graph.batches import Batches, add_mask, delivered, full_count
-from tfjax.graph.element import Element
-from tfjax.graph.fold import Functions, pipeline_seed
+from tfjax.graph.batches import Batches, delivered, full_count
+from tfjax.graph.element import Element, size_bytes
+from tfjax.graph.fold import Functions
 from tfjax.graph.narrow import narrow_leaves, narrowed, narrowing_error
-from tfjax.graph.order import epoch_words
 from tfjax.graph.plan import FOREVER, Run, origin_of
-from tfjax.graph.rows import fact
 from tfjax.graph.settings import graph_settings
-from tfjax.graph.stages import Batch, Chain, Filter, Map, Skip, Stage, Take
-from tfjax.sources.foreign import Foreign
-from tfjax.spec import Structure
+from tfjax.graph.stages import Batch, Chain, Filter, ShuffleWindow, Skip, Take
+from tfjax.graph.stream_cost import checkpoint_note, window_note
+from tfjax.graph.stream_epoch import EpochGraph, marked
+from tfjax.graph.stream_state import refuse_stateful
+from tfjax.sources.stream import Opened, Resume, Stream
 
 _no_autograph = tf.autograph.experimental.do_not_convert
+_REPLAY = "a state is resumed by replay: the steps before it are computed again and thrown away"
 
 
 class StreamPlan:
@@ -32,28 +36,41 @@ class StreamPlan:
 
     def __init__(self, chain: Chain, functions: Functions, element: Element) -> None:
         """Plan a chain whose last stage yields `element`."""
-        self._chain, self._functions, self._settings = chain, functions, graph_settings(chain)
-        self._foreign: Foreign = origin_of(chain).source
+        self._chain, self._settings = chain, graph_settings(chain)
+        self._source: Stream = origin_of(chain).source
         self._batch = next((s for s in chain if isinstance(s, Batch)), None)
         if self._batch is not None:
             element.require_static()
-        self._rows_structure = element.structure
+        self._row = element
         self.element = delivered(element, self._batch)
-        self.notes = ["a state is resumed by replay: the steps before it are computed again and thrown away"]
+        self._epoch = EpochGraph(chain, functions, element.structure, parallel_calls=self._settings.parallel_calls)
+
+    @property
+    def resume(self) -> Resume:
+        """How a state of it is taken."""
+        return self._source.resume
+
+    @property
+    def notes(self) -> list[str]:
+        """See `Plan`."""
+        window = next((s for s in self._chain if isinstance(s, ShuffleWindow)), None)
+        row = size_bytes(self._row)
+        notes = list(self._source.notes)
+        notes += [] if window is None else [window_note(window, row)]
+        if self.resume == "replay":
+            return [*notes, _REPLAY]
+        batch = None if row is None or (self.is_batched and self.batch_size is None) else row * (self.batch_size or 1)
+        return [*notes, checkpoint_note(self._chain, self._source.buffers(), row, batch)]
 
     @property
     def is_batched(self) -> bool:
         """See `Plan`."""
-        return self._batch is not None or self._foreign.batched
+        return self._batch is not None or self._source.batched
 
     @property
     def batch_size(self) -> int | None:
         """See `Plan`."""
-        if self._batch is not None:
-            return self._batch.size
-        shapes = [s.shape for s in tf.nest.flatten(self._foreign.dataset.element_spec) if isinstance(s, tf.TensorSpec)]
-        known = {shape[0] for shape in shapes if self._foreign.batched and shape.rank}
-        return known.pop() if len(known) == 1 else None
+        return self._source.rows_of_a_batch if self._batch is None else self._batch.size
 
     @property
     def tail(self) -> int | None:
@@ -73,10 +90,10 @@ class StreamPlan:
     @property
     def is_endless(self) -> bool:
         """See `Plan`."""
-        return self._foreign.is_endless and not any(isinstance(s, Take) for s in self._chain)
+        return self._source.is_endless and not any(isinstance(s, Take) for s in self._chain)
 
     def _count(self, *, before_batch: bool) -> int | None:
-        count: float | None = math.inf if self._foreign.is_endless else self._foreign.cardinality
+        count: float | None = math.inf if self._source.is_endless else self._source.cardinality
         for stage in self._chain[1:]:
             if count is None or isinstance(stage, Filter) or (before_batch and isinstance(stage, Batch)):
                 return None if isinstance(stage, Filter) else _finite(count)
@@ -89,99 +106,94 @@ class StreamPlan:
         return _finite(count)
 
     def check(self) -> None:
-        """See `Plan`: what a foreign graph reads is not known."""
+        """See `Plan`; what a foreign graph reads is not known."""
+        self._source.check()
+        if self.resume == "checkpoint":
+            self._refuse_stateful  # noqa: B018 - once
+
+    @cached_property
+    def _refuse_stateful(self) -> None:
+        refuse_stateful(self.dataset(Run(start_epoch=0, start=0, stop=None, epochs=1), narrow=False), "the pipeline")
+
+    def marks(self, run: Run) -> bool:
+        """Whether whoever reads a run has to see where its epochs end.
+
+        Where their length is not known, and the run is to end after some of them, or one without elements would be
+        gone round for ever.
+        """
+        unknown = self.steps_per_epoch is None and not self.is_endless
+        return unknown and (self.resume == "checkpoint" or (run.epochs is None and run.start == 0))
 
     def dataset(self, run: Run, *, narrow: bool) -> tf.data.Dataset:
         """See `Plan`."""
-        if run.epochs is None and self.steps_per_epoch is None and not self.is_endless:
-            self._require_some(run)
+        opened = self._source.open(0)
         if run.epochs == 1:
-            steps = self._one_epoch(tf.constant(run.start_epoch, tf.int64))
+            steps = self._epoch.dataset(opened, tf.constant(run.start_epoch, tf.int64))
         else:
             last = FOREVER if run.epochs is None else run.start_epoch + run.epochs
-            steps = tf.data.Dataset.range(run.start_epoch, last).flat_map(_no_autograph(self._one_epoch))
+            steps = self._epochs(opened, run.start_epoch, last, marks=False)
         steps = steps.take(run.stop) if run.stop is not None else steps
         steps = steps.skip(run.start) if run.start else steps
-        if any(narrowed(self.element, i, narrow=narrow) != s.dtype for i, s in enumerate(self.element.specs)):
-            steps = steps.map(
-                _no_autograph(lambda *tree: tuple(narrow_leaves(self.element, self._flat(tree), narrow=narrow))),
-                num_parallel_calls=self._settings.parallel_calls,
-            )
-        return self._settings.apply(steps)
+        return _owning(self._settings.apply(self._narrowed(steps, narrow=narrow)), opened)
 
-    def _require_some(self, run: Run) -> None:
-        """Raise where a run without an end would go round epochs that yield nothing."""
-        first = self._one_epoch(tf.constant(run.start_epoch, tf.int64)).take(1)
-        if not any(True for _ in first):
-            raise ValueError("an epoch of this streaming pipeline yields nothing: there is nothing to go round for")
+    def endless(self, run: Run, *, narrow: bool, entropy: int = 0) -> tf.data.Dataset:
+        """All epochs from `run.start_epoch` on: the same graph for every run, so that any can resume from any.
 
-    def _one_epoch(self, epoch: tf.Tensor) -> tf.data.Dataset:
-        """Flat tuples of leaves; while functions need it, the number of each row leads them."""
-        stages = [s for s in self._chain[1:] if isinstance(s, Map | Take | Skip | Batch)]
-        if not stages:
-            plain = self._foreign.is_flat_alike
-            return self._foreign.dataset if plain else self._foreign.dataset.map(_no_autograph(self._leaves))
-        rows = self._foreign.dataset.enumerate()
-        dataset = rows.map(_no_autograph(lambda index, tree: (index, *self._flat((tree,)))))
-        seeds = epoch_words(pipeline_seed(self._chain), epoch, range(len(stages)))
-        ordinal = 0
-        for stage in stages:
-            dataset = self._apply(stage, dataset, seeds[ordinal])
-            ordinal += isinstance(stage, Map) and not isinstance(stage, Filter) and self._functions[stage].random
-        return dataset if self._batch is not None else dataset.map(_no_autograph(lambda _, *leaves: leaves))
+        Where `marks(run)`, elements are led by a bool that says that an epoch ends there.
 
-    def _leaves(self, *tree: Any) -> tuple[tf.Tensor, ...]:
-        return tuple(self._flat(tree))
+        Args:
+            run: its first epoch counts.
+            narrow: whether 64-bit leaves become 32 bits.
+            entropy: see `Stream.open`.
+        """
+        opened, marks = self._source.open(entropy), self.marks(run)
+        steps = self._epochs(opened, run.start_epoch, FOREVER, marks=marks)
+        steps = self._settings.apply(self._narrowed(steps, narrow=narrow, marks=marks))
+        options = tf.data.Options()
+        # Symbolic checkpoints hang under a parallel interleave, and slow each `next` down.
+        options.experimental_symbolic_checkpoint = False
+        return _owning(steps.with_options(options), opened)
 
-    def _flat(self, tree: tuple[Any, ...]) -> list[tf.Tensor]:
-        """The leaves of an element, which tf.data hands over as one argument, or a tuple as several."""
-        structure = origin_of(self._chain).structure
-        return structure.flatten(tree[0] if len(tree) == 1 else tree)[0]  # type: ignore[no-any-return]
+    def _epochs(self, opened: Opened, first: int, last: int, *, marks: bool) -> tf.data.Dataset:
+        def epoch(number: tf.Tensor) -> tf.data.Dataset:
+            return self._epoch.dataset(opened, number)
 
-    def _apply(self, stage: Stage, dataset: tf.data.Dataset, word: tf.Tensor) -> tf.data.Dataset:
-        if isinstance(stage, Take):
-            return dataset.take(stage.n)
-        if isinstance(stage, Skip):
-            return dataset.skip(stage.n)
-        if isinstance(stage, Batch):
-            return _batched(dataset, stage, self._rows_structure)
-        fn = self._functions[stage]
-        if isinstance(stage, Filter):
-            return dataset.filter(_no_autograph(lambda _, *leaves: fn(leaves)[0]))
+        return tf.data.Dataset.range(first, last).flat_map(_no_autograph(marked(epoch) if marks else epoch))
 
-        def one(index: tf.Tensor, *leaves: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            seed = tf.stack([tf.bitcast(word, tf.int64), index]) if fn.random else None
-            return (index, *fn(leaves, seed))
+    def _narrowed(self, steps: tf.data.Dataset, *, narrow: bool, marks: bool = False) -> tf.data.Dataset:
+        if all(narrowed(self.element, i, narrow=narrow) == s.dtype for i, s in enumerate(self.element.specs)):
+            return steps
 
-        return dataset.map(_no_autograph(one), num_parallel_calls=self._settings.parallel_calls)
+        def leaves(*given: Any) -> tuple[tf.Tensor, ...]:
+            flat = tf.nest.flatten(given)
+            mark, rest = (flat[:1], flat[1:]) if marks else ([], flat)
+            return (*mark, *narrow_leaves(self.element, rest, narrow=narrow))
+
+        return steps.map(_no_autograph(leaves), num_parallel_calls=self._settings.parallel_calls)
 
     def diagnose(self, run: Run, step: int, error: Exception) -> Exception:  # noqa: ARG002
         """See `Plan`: a stream has no index to compute one example again."""
-        unfit = narrowing_error(self.element, error)
-        if unfit is not None:
-            return unfit
+        known = narrowing_error(self.element, error) or self._source.diagnose(error)
+        if known is not None:
+            return known
+        stage = self._epoch.failed_stage(error) or "the graph"
         failed = CorruptDataError if isinstance(error, tf.errors.DataLossError) else TfjaxError
-        return failed(f"the graph failed at step {step}: {fact(error)}")
+        return failed(f"{stage} failed at step {step}: {_fact(error)}")
+
+
+def _owning(dataset: tf.data.Dataset, opened: Opened) -> tf.data.Dataset:
+    """The dataset; it keeps alive what its graph holds only a handle to."""
+    dataset._tfjax_owner = opened.owner
+    return dataset
 
 
 def _finite(count: float | None) -> int | None:
     return None if count is None or count == math.inf else int(count)
 
 
-def _batched(dataset: tf.data.Dataset, batch: Batch, structure: Structure) -> tf.data.Dataset:
-    size = batch.size
-    whole = dataset.map(_no_autograph(lambda _, *leaves: leaves)).batch(size, drop_remainder=batch.remainder == "drop")
-    if batch.remainder in ("drop", "keep"):
-        return whole
-
-    def fill(*leaves: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        rows = tf.shape(leaves[0])[0]
-        if batch.remainder == "error":
-            text = f"the examples do not fill batches of {size}: use remainder='drop', 'pad' or 'keep'"
-            with tf.control_dependencies([tf.debugging.Assert(tf.equal(rows, size), [text])]):
-                return tuple(tf.ensure_shape(leaf, (size, *leaf.shape[1:])) for leaf in leaves)
-        # The last row is repeated: real values keep every statistic finite; `mask` tells them apart.
-        at = tf.minimum(tf.range(size), rows - 1)
-        return tuple(add_mask(structure, [tf.gather(leaf, at) for leaf in leaves], tf.range(size) < rows)[0])
-
-    return whole.map(_no_autograph(fill))
+def _fact(error: Exception) -> str:
+    """What went wrong, without the names of nodes and iterators around it."""
+    text = error.message if isinstance(error, tf.errors.OpError) else str(error)
+    text = re.sub(r"Error in user-defined function passed to .*? transformation with iterator: \S+: ", "", text)
+    text = re.sub(r"\{\{[^}]*\}\}", "", text).split("[[")[0].split(" [Op:")[0]
+    return " ".join(text.split()) or type(error).__name__

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tfjax._memory import refuse_mask
 from tfjax._tensorflow import tf
 from tfjax.sources.base import Raw
 
@@ -66,6 +67,7 @@ class Arrays:
 
 
 def _tensor(array: Any, path: str) -> tf.Tensor:
+    refuse_mask(array, f"from_arrays: {path}")
     value = np.asarray(array)
     if value.ndim == 0 and value.dtype == object:
         kind = type(array).__name__

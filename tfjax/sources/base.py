@@ -1,6 +1,7 @@
-"""What an indexed source is: four things.
+"""What an indexed source is: its length, its spec, its identity, and a fetch by index; the rest is for messages.
 
-A source is flat: its examples are tuples of leaves. Their structure travels beside it.
+A source is flat: its examples are tuples of leaves. Their structure travels beside it. An object of a user's is made
+into one by `tfjax.from_source`: it needs the first four members, and its spec and rows may be any pytree.
 """
 
 from __future__ import annotations

@@ -7,8 +7,10 @@ import io
 import os
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
+if TYPE_CHECKING:  # `tfjax doctor` asks for the folder where NumPy does not work
+    import numpy as np
 
 
 def cache_folder(kind: str) -> Path:
@@ -25,6 +27,8 @@ def cache_folder(kind: str) -> Path:
 
 def load_array(path: Path) -> np.ndarray | None:
     """What `save_array` left; None where there is nothing that can be read."""
+    import numpy as np
+
     try:
         array: np.ndarray = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError):
@@ -40,6 +44,8 @@ def save_array(path: Path, array: np.ndarray, *, drop: str | None = None) -> Non
         array: what.
         drop: a pattern of other files of the folder that this one replaces.
     """
+    import numpy as np
+
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

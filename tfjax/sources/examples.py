@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tfjax._memory import refuse_mask
 from tfjax._tensorflow import tf
 from tfjax.sources.base import Raw
 
@@ -114,7 +115,7 @@ class _Varying:
 
 
 def _column(values: Sequence[Any], path: str) -> _Fixed | _Varying:
-    arrays = [_array(v) for v in values]
+    arrays = [as_array(v) for v in values]
     for kind, what in ((TypeError, "dtype"), (ValueError, "ndim")):
         _require_same(arrays, path, what, kind)
     if arrays[0].dtype == object:
@@ -126,8 +127,9 @@ def _column(values: Sequence[Any], path: str) -> _Fixed | _Varying:
     return _Fixed(np.stack(arrays)) if same else _Varying(arrays)
 
 
-def _array(value: Any) -> np.ndarray:
+def as_array(value: Any) -> np.ndarray:
     """An array; strings are kept as objects, because NumPy's own byte strings lose zeros at their end."""
+    refuse_mask(value, "a leaf")
     if isinstance(value, str | bytes):
         return np.array(value, object)
     array = np.asarray(value)

@@ -6,7 +6,7 @@ checksums are left to whoever reads the payload. A file cut off exactly between 
 here: hold the count against what the dataset's metadata says.
 
 The index is kept in `$XDG_CACHE_HOME/tfjax/index` (`~/.cache/tfjax/index`), keyed by path, size and
-modification time.
+modification time; where a remote file system knows no such time, it is made anew.
 
     >>> import tempfile, os
     >>> from tfjax._tensorflow import tf
@@ -43,6 +43,7 @@ from tfjax.sources.disk import cache_folder, load_array, save_array
 
 HEADER_BYTES = 12  # length and its checksum, before the payload
 FRAME_BYTES = 16  # what a record occupies beside its payload
+_RIEGELI = bytes.fromhex("83af70d10d884a3f")  # how the container of ArrayRecord begins
 _REMOTE_BLOCK_BYTES = 1 << 18  # one remote read serves the headers of many small records
 _header = struct.Struct("<QI")
 
@@ -94,7 +95,8 @@ def index_file(path: str | os.PathLike[str], *, cache: bool = True) -> FileIndex
     """
     name = os.fspath(path)
     size, mtime = stat_file(name)
-    entry = _cache_entry(name, size, mtime) if cache else None
+    # A file system that says no time of modification, as some remote ones, does not tell one file from the next.
+    entry = _cache_entry(name, size, mtime) if cache and mtime else None
     table = _load(entry, size) if entry else None
     if table is None:
         try:
@@ -181,9 +183,17 @@ def _truncated(path: str, size: int, at: int) -> CorruptDataError:
 
 
 def _bad_length(path: str, at: int, header_at: Callable[[int], tuple[int, int]]) -> CorruptDataError:
-    if at == 0 and struct.pack("<Q", header_at(0)[0])[:2] == b"\x1f\x8b":
+    first = _header.pack(*header_at(0)) if at == 0 else b""
+    if first[:2] == b"\x1f\x8b":
         return CorruptDataError(
             f"{path!r} is gzip-compressed (byte 0), which leaves no record to find by its offset: write it uncompressed"
+        )
+    if first[:8] == _RIEGELI:
+        return CorruptDataError(f"{path!r} is an ArrayRecord file, not a TFRecord file: give format='array_record'")
+    if first[:1] == b"\x78" and int.from_bytes(first[:2], "big") % 31 == 0:
+        return CorruptDataError(
+            f"{path!r} begins like zlib data, and of compressed TFRecord files only those of gzip are read: write it "
+            "with gzip or uncompressed"
         )
     return CorruptDataError(
         f"{path!r}: the record length at byte {at} fails its checksum: the file was altered there, or is no "

@@ -20,12 +20,14 @@ does the table's entry.
 from __future__ import annotations
 
 import itertools
+import re
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
+from tfjax._memory import unshared
 from tfjax._tensorflow import tf
 
 
@@ -49,18 +51,39 @@ class Storable(Protocol):
         ...
 
 
+class Pullable(Protocol):
+    """What `pulled_rows` asks of a registered object."""
+
+    error: BaseException | None
+    """What `pull` raised last; the graph carries no more than the handle to it."""
+
+    def start(self, epoch: int) -> int:
+        """Begin to iterate over an epoch, and return a number that stands for it."""
+        ...
+
+    def pull(self, number: int) -> tuple[bool, Sequence[np.ndarray]]:
+        """Whether there is another element, and its leaves; at the end, filler of the right dtype and rank."""
+        ...
+
+    def finish(self, number: int) -> None:
+        """What `start` returned is not pulled any more; called once for each, at its end or before."""
+        ...
+
+
+_MARK = "tfjax:pull:"
 _numbers = itertools.count()
 _objects: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
 
 
-def register(obj: Readable | Storable) -> int:
+def register(obj: Readable | Storable | Pullable) -> int:
     """Enter an object into the weak table and return its handle, unique in this process.
 
     Args:
-        obj: has `read(indices)`, or `store(indices, rows)`, or both. The table does not keep it alive.
+        obj: has `read(indices)`, `store(indices, rows)`, or `start(epoch)`, `pull(number)` and `finish(number)`. The
+            table does not keep it alive.
 
     Returns:
-        The handle that `fetch_rows` and `store_rows` take.
+        The handle that `fetch_rows`, `store_rows` and `pulled_rows` take.
 
     Example:
         >>> class Nothing:
@@ -133,8 +156,106 @@ def store_rows(handle: int, indices: tf.Tensor, *rows: tf.Tensor) -> tf.Tensor:
     return stored
 
 
+def pulled_rows(handle: int, epoch: tf.Tensor, specs: Sequence[tf.TensorSpec]) -> tf.data.Dataset:
+    """In a graph: what the registered object yields, from `start(epoch)` over each `pull` to `finish`.
+
+    An iterator over it calls `finish` as soon as nothing more is wanted of it: at its end, when a `take` after it has
+    enough, or when the iterator is released.
+
+    Args:
+        handle: what `register` returned.
+        epoch: int64 scalar.
+        specs: one a leaf.
+
+    Returns:
+        Elements led by True; after the last comes one led by False, whose leaves are filler.
+
+    Raises:
+        RuntimeError: when the graph runs, as a TensorFlow error that `pull_error` knows.
+
+    Example:
+        >>> class Countdown:
+        ...     error = None
+        ...     def start(self, epoch):
+        ...         self.left = [np.int32(0), np.int32(1)]
+        ...         return 0
+        ...     def pull(self, number):
+        ...         return (True, [self.left.pop()]) if self.left else (False, [np.int32(0)])
+        ...     def finish(self, number):
+        ...         print("finished")
+        >>> handle = register(countdown := Countdown())
+        >>> rows = pulled_rows(handle, tf.constant(0, tf.int64), [tf.TensorSpec((), tf.int32)])
+        >>> [(bool(more), int(leaf)) for more, leaf in rows.take(3)]
+        finished
+        [(True, 1), (True, 0), (False, 0)]
+    """
+    flags = (tf.TensorSpec((), tf.bool), *specs)
+
+    def called(function: Any, dtypes: Any) -> Any:
+        def call(number: tf.Tensor) -> Any:
+            return tf.numpy_function(function, [tf.constant(handle, tf.int64), number], dtypes, stateful=True)
+
+        return tf.function(call, autograph=False).get_concrete_function(tf.TensorSpec((), tf.int64))
+
+    def generated(number: tf.Tensor) -> tf.data.Dataset:
+        # Dataset.from_generator is made of this op; its own table of generators would keep what they hold alive.
+        variant = tf.raw_ops.GeneratorDataset(
+            init_func_other_args=[number],
+            next_func_other_args=[],
+            finalize_func_other_args=[],
+            init_func=called(_start, tf.int64),
+            next_func=called(_pull, [s.dtype for s in flags]),
+            finalize_func=called(_finish, tf.int64),
+            output_types=[s.dtype for s in flags],
+            output_shapes=[s.shape for s in flags],
+        )
+        return tf.data.experimental.from_variant(variant, flags)
+
+    # Inside of a flat_map, whose graph keeps the three functions.
+    return tf.data.Dataset.from_tensors(epoch).flat_map(tf.autograph.experimental.do_not_convert(generated))
+
+
+def pull_error(text: str) -> BaseException | None:
+    """What `pull` raised, where `text` is the TensorFlow error that came of it; None for any other error."""
+    found = re.search(rf"{_MARK}(\d+)", text)
+    obj = None if found is None else _objects.get(int(found[1]))
+    return None if obj is None else obj.error
+
+
+def _start(handle: np.int64, epoch: np.int64) -> np.ndarray:
+    return _marked(handle, lambda obj: np.asarray(obj.start(int(epoch)), np.int64))  # type: ignore[no-any-return]
+
+
+def _pull(handle: np.int64, number: np.int64) -> list[np.ndarray]:
+    more, leaves = _marked(handle, lambda obj: obj.pull(int(number)))
+    return [np.asarray(more), *map(_given, leaves)]
+
+
+def _finish(handle: np.int64, number: np.int64) -> np.ndarray:
+    """What it raises is logged by TensorFlow, and no more; an object that is gone has finished everything itself."""
+    obj = _objects.get(int(handle))
+    if obj is not None:
+        obj.finish(int(number))
+    return np.asarray(0, np.int64)
+
+
+def _marked(handle: np.int64, call: Callable[[Any], Any]) -> Any:
+    """Call with the object; an exception is kept there, because TensorFlow hands on its text alone."""
+    obj = _lookup(handle)
+    try:
+        return call(obj)
+    except BaseException as error:  # noqa: BLE001 - raised again by whoever reads the graph
+        obj.error = error
+        raise RuntimeError(f"{_MARK}{int(handle)} {type(error).__name__}: {error}") from None
+
+
 def _fetch(handle: np.int64, indices: np.ndarray) -> list[np.ndarray]:
-    return list(_lookup(handle).read(indices))
+    return [_given(rows) for rows in _lookup(handle).read(indices)]
+
+
+def _given(array: np.ndarray) -> np.ndarray:
+    """What TensorFlow may share, which it does where memory starts on 64 bytes: nothing that is filled again."""
+    return array if array.dtype == object else unshared(array)
 
 
 def _store(handle: np.int64, indices: np.ndarray, *rows: np.ndarray) -> np.ndarray:

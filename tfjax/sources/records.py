@@ -1,9 +1,11 @@
-"""Records of TFRecord files, fetched by index in one of three ways.
+"""Records of TFRecord or ArrayRecord files, fetched by index in one of several ways.
 
 - held: all records in one `tf.string` tensor, gathered in the graph without Python. Payload checksums are
   checked once, as the tensor is filled.
-- mmap: memory-mapped files, read through `tfjax.sources.python.fetch_rows`; payload checksums on request.
-- graph: a pure-graph reader by byte offset; works on remote paths, checks payload checksums, is the slowest.
+- mmap: memory-mapped TFRecord files, read through `tfjax.sources.python.fetch_rows`; payload checksums on request.
+- graph: a pure-graph reader of TFRecord files by byte offset; works on remote paths, checks payload checksums, is
+  the slowest.
+- read: ArrayRecord's own reader, called through `fetch_rows`; it checks payload checksums.
 
 A raw example is one scalar string, the serialized record; `ParsedRecords` parses a whole batch of them at
 once.
@@ -26,63 +28,76 @@ once.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast
 
 import numpy as np
 
 from tfjax._tensorflow import tf
-from tfjax.sources._record_files import RecordFiles, Slice
+from tfjax.errors import SpecError
+from tfjax.sources._record_files import RecordFiles
+from tfjax.sources._sliced_files import Slice, SlicedFiles
+from tfjax.sources.array_record import ArrayRecordFiles
 from tfjax.sources.base import Raw, Source
-from tfjax.sources.index import HEADER_BYTES, is_remote
+from tfjax.sources.index import is_remote
 from tfjax.sources.python import fetch_rows, register
+from tfjax.sources.stream import Stream
+from tfjax.spec import format_bytes
 
-__all__ = ["How", "Opened", "ParsedRecords", "Records", "Slice", "choose_how", "with_records"]
+__all__ = ["Format", "How", "Opened", "ParsedRecords", "Records", "Slice", "choose_how", "open_slices", "with_records"]
 
-How = Literal["held", "mmap", "graph"]
+Format = Literal["tfrecord", "array_record"]
+How = Literal["held", "mmap", "graph", "read"]
+_FILES: Mapping[Format, type[SlicedFiles]] = {"tfrecord": RecordFiles, "array_record": ArrayRecordFiles}
 
 
 @dataclass(frozen=True, eq=False)
 class Records:
-    """A source over slices of TFRecord files, in the order given.
+    """A source over slices of TFRecord or ArrayRecord files, in the order given.
 
-    `dataclasses.replace` with another `how` or `verify_payload` shares the indexes, the maps and the held
+    `dataclasses.replace` with another `how` or `verify_payload` shares the indexes, the open files and the held
     tensor.
 
     Attributes:
         slices: which records of which files.
-        how: "held", "mmap" or "graph"; `choose_how` tells which fits.
-        verify_payload: check payload checksums on the mmap path too; the other two always do.
-        identity: names, sizes and counts; made of file names and record lengths where it is not given.
+        how: one of the ways of the format: "held", "mmap" or "graph"; for ArrayRecord "held" or "read". `choose_how`
+            tells which fits.
+        verify_payload: check payload checksums on the mmap path too; the others always do.
+        identity: names, sizes and counts; made of file names and what is known of the records where it is not given.
+        format: of the files, "tfrecord" or "array_record".
 
     Raises:
         FileNotFoundError: a file does not exist.
         CorruptDataError: a file is damaged or truncated, or does not hold the records its slice names.
-        ValueError: `how` is none of the three, or is "mmap" for a remote path.
+        ImportError: the files are ArrayRecord, and their reader is missing; names the extra.
+        ValueError: `how` is no way of the format, or is "mmap" for a remote path.
     """
 
     slices: Sequence[Slice]
     how: How = "mmap"
     verify_payload: bool = False
     identity: dict[str, Any] = field(default_factory=dict)
-    _files: RecordFiles | None = field(default=None, repr=False)
+    format: Format = "tfrecord"
+    _files: SlicedFiles | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         """Index the files, unless this is a `dataclasses.replace` of a value that did."""
-        if self.how not in get_args(How):
-            raise ValueError(f"how={self.how!r}: records are fetched by one of {', '.join(get_args(How))}")
+        kind = _FILES[self.format]
+        if self.how not in kind.ways:
+            raise ValueError(f"how={self.how!r}: {self.format} files are fetched by one of {', '.join(kind.ways)}")
         remote = next((s.path for s in self.slices if is_remote(s.path)), None)
         if self.how == "mmap" and remote:
             raise ValueError(f"how='mmap' cannot map the remote file {remote!r}: use how='held' or how='graph'")
-        if self._files is None or self._files.slices != tuple(self.slices):
-            object.__setattr__(self, "_files", RecordFiles(self.slices))
+        if not isinstance(self._files, kind) or self._files.slices != tuple(self.slices):
+            object.__setattr__(self, "_files", kind(self.slices))
         if not self.identity:
             object.__setattr__(self, "identity", self.files.identity())
         object.__setattr__(self, "_handle", register(self))
 
     @property
-    def files(self) -> RecordFiles:
+    def files(self) -> SlicedFiles:
         """The indexed files, shared by every `dataclasses.replace` of this value."""
         if self._files is None:
             raise RuntimeError("Records has no files before __post_init__")
@@ -101,16 +116,16 @@ class Records:
         """The records at `indices`, int64 (n,), as one string tensor (n,); call it in a graph or eagerly.
 
         The held tensor is loaded at the first call, which may raise CorruptDataError naming path and byte
-        offset. On the mmap path with `verify_payload`, a record that fails its checksum is not ok, and its
-        row is empty. On the graph path it is a DataLossError when the graph runs.
+        offset. By "read", and by "mmap" with `verify_payload`, a record that fails its checksum is not ok, and its
+        row is empty. By "graph" it is a DataLossError when the graph runs.
         """
         if self.how == "held":
-            return _raw(tf.gather(self.files.held(), indices))
-        if self.how == "graph":
-            return _raw(_read_in_graph(self.files, indices))
+            return Raw((tf.gather(self.files.held(), indices),))
+        if self.how == "graph" and isinstance(self.files, RecordFiles):
+            return Raw((self.files.in_graph(indices),))
         rows, ok = fetch_rows(self._handle, indices, [tf.string])  # type: ignore[attr-defined]
         rows.set_shape(indices.shape)
-        return Raw((rows,), ok if self.verify_payload else None)
+        return Raw((rows,), ok if self.verify_payload or self.how == "read" else None)
 
     def read(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Records as an object array of bytes (n,), and which are ok, bool (n,), outside any graph."""
@@ -118,19 +133,19 @@ class Records:
 
     def describe(self) -> str:
         """How records are fetched."""
-        size = f"{len(self)} records, {self.files.payload_bytes / 2**20:.1f} MiB"
+        size = f"{len(self)} records, {format_bytes(self.files.payload_bytes)}"
         checked = " with payload checksums" if self.verify_payload else ""
         how = {
             "held": "held in memory as one string tensor and gathered in the graph",
             "mmap": f"memory-mapped, fetched by one Python call a batch{checked}",
             "graph": "read by offset in the graph, one reader a record",
+            "read": "read by ArrayRecord's reader, in one Python call a batch with payload checksums",
         }
         return f"{size}, {how[self.how]}"
 
     def locate(self, index: int) -> str:
-        """The file and the byte offset of a record."""
-        path, offset = self.files.locate(index)
-        return f"{path!r} at byte {offset}"
+        """The file of a record, and where in it the record stands."""
+        return self.files.locate(index)
 
     def stamp(self) -> str | None:
         """Paths, sizes and modification times of the files, and which of their records are taken."""
@@ -141,22 +156,15 @@ class Records:
         self.files.check()
 
 
-def _raw(rows: tf.Tensor) -> Raw:
-    return Raw((rows,))
+def open_slices(slices: Sequence[Slice], format: Format, memory_bytes: int) -> Records:
+    """Records fetched in the fastest way that fits; see `choose_how`.
 
-
-def _read_in_graph(files: RecordFiles, indices: tf.Tensor) -> tf.Tensor:
-    """Each record by a reader of its own, opened at the record's first byte."""
-    paths, ends, offsets, lengths = files.tables()
-    where = tf.searchsorted(ends, indices, side="right")
-    at = [tf.gather(paths, where), tf.gather(offsets, indices) - HEADER_BYTES, tf.gather(lengths, indices)]
-    # 16 readers at a time hide the latency of a remote path; on a local one any number does.
-    return tf.map_fn(_read_one, at, fn_output_signature=tf.TensorSpec((), tf.string), parallel_iterations=16)
-
-
-def _read_one(at: Sequence[tf.Tensor]) -> tf.Tensor:
-    path, offset, length = at
-    return RecordFiles.reader(path, offset, buffer_bytes=length + 16).take(1).get_single_element()
+    >>> open_slices([], "array_record", 0).how
+    'held'
+    """
+    *_, last = _FILES[format].ways
+    records = Records(slices, how=cast(How, last), format=format)
+    return replace(records, how=choose_how(records, memory_bytes))
 
 
 def choose_how(records: Records, memory_bytes: int) -> How:
@@ -167,10 +175,12 @@ def choose_how(records: Records, memory_bytes: int) -> How:
         memory_bytes: records of up to this many bytes together are held in memory.
 
     Returns:
-        "held" where they fit, else "graph" where a path is remote, else "mmap".
+        "held" where they fit; else "read" for ArrayRecord, "graph" where a path is remote, "mmap" where none is.
     """
     if records.files.held_bytes <= memory_bytes:
         return "held"
+    if records.format == "array_record":
+        return "read"
     return "graph" if any(is_remote(s.path) for s in records.slices) else "mmap"
 
 
@@ -182,6 +192,8 @@ class ParsedRecords:
         records: the serialized `tf.train.Example`s.
         features: a `tf.io.FixedLenFeature` a key; the flat leaves come in sorted key order.
         dtypes: where a leaf is to be cast after parsing: an Example holds int64, float32 and bytes only.
+        features_given: whether the user wrote `features`, so that they are to blame where a whole record does not
+            parse; those of TFDS come with the data.
 
     Raises:
         TypeError: a feature is of varying length; names it.
@@ -202,6 +214,7 @@ class ParsedRecords:
     records: Records
     features: Mapping[str, Any]
     dtypes: Mapping[str, tf.DType] = field(default_factory=dict)
+    features_given: bool = False
 
     def __post_init__(self) -> None:
         """Refuse features that a batched parse would pad."""
@@ -232,12 +245,23 @@ class ParsedRecords:
         return self.records.identity
 
     def fetch(self, indices: tf.Tensor) -> Raw:
-        """Fetch the records at `indices`, int64 (n,), and parse them in one op."""
+        """Fetch the records at `indices`, int64 (n,), and parse them in one op.
+
+        Raises:
+            SpecError: eagerly, as where a failure is looked into: a record is whole, and is not as `features` say.
+        """
         (serialized,), ok = self.records.fetch(indices)
         if ok is not None:
             # or one bad record would fail the parse of its whole batch
             serialized = tf.where(ok, serialized, _filler(self.features))
-        parsed = tf.io.parse_example(serialized, dict(self.features))
+        try:
+            parsed = tf.io.parse_example(serialized, dict(self.features))
+        except tf.errors.InvalidArgumentError as error:
+            if not self.features_given:
+                raise
+            for index in indices.numpy().tolist():
+                self.records.files.payload(index)  # raises where the record is damaged
+            raise SpecError(features_differ(error)) from error
         leaves = tuple(tf.cast(parsed[k], self.dtypes.get(k, parsed[k].dtype)) for k in self.keys)
         return Raw(leaves, ok)
 
@@ -256,6 +280,17 @@ class ParsedRecords:
     def check(self) -> None:
         """Raise CorruptDataError where a file changed since it was indexed."""
         self.records.check()
+
+
+def features_differ(error: tf.errors.InvalidArgumentError) -> str:
+    """How a record differs from the features that it was parsed by, in TensorFlow's words and the rule."""
+    text = re.sub(r"{{[^}]*}} *| \[Op:.*", "", error.message, flags=re.DOTALL)
+    found = re.search(r"Key: (.*?)(?:, Index: \d+)?\.  (.*)", text, flags=re.DOTALL)
+    which, said = (f"feature {found[1]!r}", found[2]) if found else ("a feature", text)
+    return (
+        f"{which} is not stored as `features` says ({said.strip().rstrip('.')}): the record is whole, so correct its "
+        "dtype or shape in `features`; an Example holds int64, float32 and string"
+    )
 
 
 def _filler(features: Mapping[str, Any]) -> bytes:
@@ -278,12 +313,12 @@ class Opened:
     """A source, and how its raw leaves become an example.
 
     Attributes:
-        source: what is fetched by index.
+        source: what is fetched by index, or read one after the other.
         decode: `decode(*leaves)` inside the graph, for one example: the raw leaves to the example.
         info: the `tfds.core.DatasetInfo`, where there is one.
     """
 
-    source: Source
+    source: Source | Stream
     decode: Callable[..., Any]
     info: Any = None
 
@@ -293,11 +328,17 @@ def with_records(source: Source, **changes: Any) -> Source:
 
     >>> with_records(object(), how="mmap")
     Traceback (most recent call last):
-    TypeError: options: fetch and verify_payload are for TFRecord files, and this source is object
+    TypeError: options: fetch and verify_payload are for record files, and this source is object
     """
-    if isinstance(source, Records):
-        return replace(source, **changes)
     if isinstance(source, ParsedRecords):
-        return replace(source, records=replace(source.records, **changes))
+        return replace(source, records=_changed(source.records, **changes))
+    if isinstance(source, Records):
+        return _changed(source, **changes)
     kind = type(source).__name__
-    raise TypeError(f"options: fetch and verify_payload are for TFRecord files, and this source is {kind}")
+    raise TypeError(f"options: fetch and verify_payload are for record files, and this source is {kind}")
+
+
+def _changed(records: Records, **changes: Any) -> Records:
+    if records.format == "array_record" and "verify_payload" in changes:
+        raise TypeError("options: verify_payload is for TFRecord files: the reader of ArrayRecord always checks")
+    return replace(records, **changes)

@@ -1,4 +1,4 @@
-"""A dataset of TFDS by its name: the TFRecord files it wrote, indexed, and its own decoding in the graph.
+"""A dataset of TFDS by its name: the record files it wrote, indexed, and its own decoding in the graph.
 
 >>> from tfjax.sources.tfds import open_tfds
 >>> import tempfile
@@ -12,13 +12,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast, get_args
 
 from tfjax._tensorflow import tf
 from tfjax.errors import CorruptDataError
 from tfjax.sources._tfds_builder import import_tfds, prepared_builder
+from tfjax.sources._tfds_features import do_not_convert, flatten_features, guarded, is_parsed_by_batch
 from tfjax.sources.base import Source
-from tfjax.sources.records import Opened, ParsedRecords, Records, Slice, choose_how
+from tfjax.sources.records import Format, Opened, ParsedRecords, Records, Slice, open_slices
 
 __all__ = ["Opened", "open_tfds"]
 
@@ -59,26 +60,27 @@ def open_tfds(
         ValueError: the name, config, version or split does not exist; names those that do.
     """
     builder = prepared_builder(name, data_dir=data_dir, download=download, builder_kwargs=builder_kwargs)
-    _require_tfrecord(builder)
-    slices = _slices(builder, split)
-    records = Records(slices)
+    kind = _format(builder)
+    records = open_slices(_slices(builder, split), kind, memory_bytes)
     config = getattr(builder.builder_config, "name", None)
-    counts = {"num_examples": len(records), "bytes": records.files.payload_bytes}
     names = {"name": builder.name, "config": config, "version": str(builder.version), "split": str(split)}
-    records = replace(records, how=choose_how(records, memory_bytes), identity={**names, **counts})
+    # TFRecords, TFDS's default, go without their name, as what is estimated of other files is not of them.
+    formats = {} if kind == "tfrecord" else {"format": kind}
+    records = replace(records, identity={**names, **formats, **records.files.counts()})
     source, decode = _decoding(builder.info.features, decoders, records)
     if as_supervised:
         decode = _supervised(builder, decode)
     return Opened(source=source, decode=decode, info=builder.info)
 
 
-def _require_tfrecord(builder: Any) -> None:
+def _format(builder: Any) -> Format:
     kind = getattr(builder.info.file_format, "value", builder.info.file_format)
-    if kind != "tfrecord":
+    if kind not in get_args(Format):
         raise TypeError(
             f"{builder.info.full_name} in {str(builder.data_dir)!r} is stored as {kind!r}, which has no "
-            "record index here: prepare it as 'tfrecord' in another data_dir"
+            f"record index here: prepare it as {' or '.join(map(repr, get_args(Format)))} in another data_dir"
         )
+    return cast(Format, kind)
 
 
 def _slices(builder: Any, split: Any) -> list[Slice]:
@@ -104,25 +106,18 @@ def _decoding(features: Any, decoders: Any, records: Records) -> tuple[Source, C
     """Records parsed a batch at a time where each feature has a fixed shape, else by `decode`, one by one."""
     if isinstance(decoders, import_tfds().decode.PartialDecoding):
         features, decoders = decoders.extract_features(features), decoders.decoders
-    specs = features.tf_example_spec
-    if not all(isinstance(spec, tf.io.FixedLenFeature) for spec in specs.values()):
-        return records, lambda row: features.deserialize_example(row, decoders=decoders)
+    if not is_parsed_by_batch(features):
+        return records, guarded(features, decoders, features.deserialize_example)
     infos = features.get_serialized_info()
-    dtypes = dict(_flatten(infos, lambda info: info.tf_dtype))
-    source = ParsedRecords(records, specs, dtypes)
+    dtypes = {key: info.tf_dtype for key, info in flatten_features(infos)}
+    source = ParsedRecords(records, features.tf_example_spec, dtypes)
+    decode_example = guarded(features, decoders, features.decode_example)
 
+    @do_not_convert  # type: ignore[untyped-decorator]
     def decode(*leaves: tf.Tensor) -> Any:
-        flat = dict(zip(source.keys, leaves, strict=True))
-        return features.decode_example(_nest(infos, flat), decoders=decoders)
+        return decode_example(_nest(infos, dict(zip(source.keys, leaves, strict=True))))
 
     return source, decode
-
-
-def _flatten(tree: Any, leaf: Callable[[Any], Any], path: tuple[str, ...] = ()) -> list[tuple[str, Any]]:
-    """The leaves of nested dicts, with the keys that TFDS writes them under: joined by slashes."""
-    if not isinstance(tree, Mapping):
-        return [("/".join(path), leaf(tree))]
-    return [item for key, value in tree.items() for item in _flatten(value, leaf, (*path, key))]
 
 
 def _nest(tree: Any, flat: Mapping[str, Any], path: tuple[str, ...] = ()) -> Any:
