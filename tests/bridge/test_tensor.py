@@ -13,6 +13,7 @@ import tensorflow as tf
 
 import tfjax
 from tests import python_process
+from tfjax import _jaxlib
 from tfjax.bridge import tensor as bridge
 from tfjax.errors import SpecError
 
@@ -206,7 +207,7 @@ class TestImporter:
         assert bridge.importer() is not jax.dlpack.from_dlpack
 
     def test_another_jaxlib_gets_the_public_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(bridge, "_TESTED_JAXLIB", ("0.0.",))
+        monkeypatch.setattr(_jaxlib, "TESTED", ("0.0.",))
         assert bridge.importer() is jax.dlpack.from_dlpack
 
     @pytest.mark.parametrize("error", [ImportError, AttributeError, TypeError, ValueError, RuntimeError])
@@ -242,12 +243,12 @@ class TestImporter:
         tensor = tensor_of(dtype)
         fast = bridge.as_array(tensor)
         bridge.importer.cache_clear()
-        monkeypatch.setattr(bridge, "_TESTED_JAXLIB", ())
+        monkeypatch.setattr(_jaxlib, "TESTED", ())
         public = bridge.as_array(tensor)
         assert (fast.dtype, fast.shape, fast.sharding) == (public.dtype, public.shape, public.sharding)
         assert fast.unsafe_buffer_pointer() == public.unsafe_buffer_pointer()
 
     def test_a_pipeline_over_the_public_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(bridge, "_TESTED_JAXLIB", ())
+        monkeypatch.setattr(_jaxlib, "TESTED", ())
         pipe = tfjax.from_arrays({"x": np.arange(6), "b": np.ones((6, 2), tf.bfloat16.as_numpy_dtype)}).batch(4)
         assert [b["x"].tolist() for b in pipe] == [[0, 1, 2, 3], [4, 5]]

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from tfjax._memory import refuse_mask
 from tfjax._tensorflow import tf
 from tfjax.bridge.tensor import as_array, narrows, require_numeric
 from tfjax.bridge.tree import flatten_arrays
@@ -71,6 +72,7 @@ def _narrow(leaf: tf.Tensor, dtype: tf.DType, path: str) -> tf.Tensor:
 
 
 def _to_tensor(leaf: Any, path: str) -> tf.Tensor:
+    refuse_mask(leaf, f"to_tensor: {path}")
     try:
         if not isinstance(leaf, jax.Array):
             return tf.convert_to_tensor(leaf)

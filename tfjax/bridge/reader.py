@@ -29,6 +29,7 @@ class Reader(Iterator[list[Any]]):
         self._shapes = [s.shape if s.shape.rank is None else s.shape.as_list() for s in specs]
         # The op itself costs 15 us; `next` adds as much again to pack a structure that nobody wants.
         self._resource = getattr(self._iterator, "_iterator_resource", None)
+        self._dataset = dataset  # holds what the handles in its graph point to; last, as it goes after the iterator
 
     def __next__(self) -> list[Any]:
         """The next element.
@@ -38,6 +39,11 @@ class Reader(Iterator[list[Any]]):
             tf.errors.OpError: the graph failed.
         """
         return [convert(leaf) for convert, leaf in zip(self._convert, self.tensors(), strict=True)]
+
+    @property
+    def resource(self) -> tf.Tensor:
+        """The iterator as TensorFlow's ops take it."""
+        return self._iterator._iterator_resource
 
     def tensors(self) -> list[tf.Tensor]:
         """The next element, still in TensorFlow."""
@@ -75,10 +81,11 @@ def read(plan: Plan, run: Run, convert: Sequence[Converter], *, narrow: bool) ->
         except tf.errors.OpError as error:
             # Neither exception may keep the iterator alive: the frames of their tracebacks hold what is local.
             failed, reader = plan.diagnose(run, step, error), None
-            raise failed from error.with_traceback(None)
-        yield leaves
+            raise failed from failed.__cause__ or error.with_traceback(None)
+        held = [leaves]
+        del leaves  # or this frame would keep the batch alive until the next one is asked for
+        yield held.pop()
         step += 1
-        del leaves
 
 
 def structured(plan: Plan, run: Run) -> tf.data.Dataset:
@@ -95,5 +102,5 @@ def structured(plan: Plan, run: Run) -> tf.data.Dataset:
     except TypeError as error:
         kind = type(plan.element.structure.unflatten(plan.element.specs)).__name__
         raise TypeError(f"to_tf: tf.data cannot hold a {kind}: return a dict, tuple or NamedTuple from map") from error
-    out._tfjax_plan = plan  # the graph holds handles to Python objects that the plan keeps alive
+    out._tfjax_plan = plan, dataset  # the graph holds handles to Python objects that the plan keeps alive
     return out

@@ -10,14 +10,13 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jaxlib.version
 import numpy as np
 
+from tfjax._jaxlib import is_tested
 from tfjax._tensorflow import tf
 from tfjax.errors import SpecError
 from tfjax.graph.element import NUMERIC
 
-_TESTED_JAXLIB = ("0.10.",)
 _DLPACK_CPU = 1
 
 
@@ -67,7 +66,7 @@ def importer(*, committed: bool = True) -> Callable[[tf.Tensor], jax.Array]:
             the other arguments of a jitted function, and does not make it compile twice.
     """
     public = jax.dlpack.from_dlpack if committed else _put_view
-    if jaxlib.version.__version__.startswith(_TESTED_JAXLIB):
+    if is_tested():
         try:
             private = _private_importer() if committed else _unbound(_private_importer())
             if _is_right(private, committed):

@@ -33,12 +33,34 @@ def flatten(tree: Any) -> tuple[list[Any], PyTree]:
     >>> leaves, structure.paths, structure.keys
     ([1, 2], ("['image']", "['label']"), ('image', 'label'))
     """
-    return _flatten(tree, lambda x: isinstance(x, list))
+    return _flatten(tree, _is_list)
 
 
 def flatten_arrays(tree: Any) -> tuple[list[Any], PyTree]:
     """Flatten a pytree of arrays, where a list is a container like any other."""
     return _flatten(tree, None)
+
+
+def leaves_like(structure: PyTree) -> Callable[[Any], list[Any]]:
+    """A function from trees of this structure to their leaves; any other structure is a ValueError.
+
+    >>> leaves_like(flatten({"x": 1})[1])({"y": 2})
+    Traceback (most recent call last):
+    ValueError: the structure is {'y': *}, and the spec says {'x': *}
+    """
+
+    def leaves(tree: Any) -> list[Any]:
+        found, treedef = jax.tree.flatten(tree, is_leaf=_is_list)
+        if treedef != structure.treedef:
+            shown = [str(t).removeprefix("PyTreeDef(").removesuffix(")") for t in (treedef, structure.treedef)]
+            raise ValueError(f"the structure is {shown[0]}, and the spec says {shown[1]}")
+        return found
+
+    return leaves
+
+
+def _is_list(tree: Any) -> bool:
+    return isinstance(tree, list)
 
 
 def _flatten(tree: Any, is_leaf: Callable[[Any], bool] | None) -> tuple[list[Any], PyTree]:
