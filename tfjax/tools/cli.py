@@ -1,4 +1,4 @@
-"""The command line: `tfjax train NAME`. It loads TensorFlow, JAX and a framework only once it runs a command.
+"""The command line: `tfjax train`, `info`, `doctor`. It loads TensorFlow, JAX and a framework once it runs a command.
 
 >>> from tfjax.tools.cli import main
 >>> main(["train", "digits", "--resume"])
@@ -9,6 +9,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from tfjax import __version__
 
 FRAMEWORKS = ("linen", "nnx", "equinox", "haiku", "keras")
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -22,19 +24,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: those of the process where None.
 
     Returns:
-        The exit code: 0, 2 for input that was refused (the reason is on stderr), 130 after Ctrl-C.
+        The exit code: 0, 1 where `doctor` finds something wrong, 2 for input that was refused (the reason is on
+        stderr), 130 after Ctrl-C.
     """
     options = _parser().parse_args(arguments)
     from tfjax.tools.errors import UserError
 
     try:
-        _train(options)
+        return int(options.run(options) or 0)
     except UserError as e:
         return _say(f"tfjax: {e}", USAGE_ERROR)
     except KeyboardInterrupt:
-        hint = " (the same command with --resume goes on)" if options.checkpoint_dir else ""
+        hint = " (the same command with --resume goes on)" if getattr(options, "checkpoint_dir", None) else ""
         return _say(f"tfjax: interrupted{hint}", INTERRUPTED)
-    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from tfjax.tools.doctor import doctor
+
+    return doctor(as_json=options.json)
+
+
+def _info(options: argparse.Namespace) -> None:
+    from tfjax.tools.info import info
+
+    info(options.name, data_dir=options.data_dir, split=options.split, as_json=options.json)
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -46,7 +60,7 @@ def _train(options: argparse.Namespace) -> None:
     except ImportError as e:
         raise UserError(f"`tfjax train` needs {e.name!r}: pip install 'tfjax[cli]'") from e
     frameworks = FRAMEWORKS if options.framework == "all" else (options.framework,)
-    given = {name: value for name, value in vars(options).items() if name not in ("command", "framework")}
+    given = {name: value for name, value in vars(options).items() if name not in ("command", "framework", "run")}
     out = given.pop("out") or Path("runs") / Path(options.name).name
     train(TrainSettings(**given, out=out, frameworks=frameworks))
 
@@ -59,13 +73,32 @@ def _say(text: str, code: int) -> int:
 def _parser() -> argparse.ArgumentParser:
     defaults = argparse.ArgumentDefaultsHelpFormatter
     parser = argparse.ArgumentParser(prog="tfjax", description="TFDS names in, sharded jax.Array batches out.")
+    parser.add_argument("--version", action="version", version=f"tfjax {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    doctor = commands.add_parser(
+        "doctor",
+        help="what is installed, what does not go together, what this machine can do",
+        description="Look at versions, devices, memory and caches. Ends with 1 where something is wrong.",
+    )
+    doctor.add_argument("--json", action="store_true", help="print one JSON object")
+    doctor.set_defaults(run=_doctor)
+    info = commands.add_parser(
+        "info",
+        help="what a dataset holds, and what load makes of it",
+        description="Describe a TFDS dataset, prepared or not; nothing is downloaded.",
+    )
+    info.add_argument("name", help="a TFDS name, such as mnist or xquad/en")
+    info.add_argument("--data-dir", default=None, help="where the dataset is prepared")
+    info.add_argument("--split", default=None, help="in TFDS's notation; train, or the first one, if not given")
+    info.add_argument("--json", action="store_true", help="print one JSON object")
+    info.set_defaults(run=_info)
     train = commands.add_parser(
         "train",
         help="train a small CNN on a dataset of images and labels",
         description="Train a small CNN on a TFDS dataset with `image` and `label`, evaluate it, plot it.",
         formatter_class=defaults,
     )
+    train.set_defaults(run=_train)
     train.add_argument("name", help="a TFDS name; digits is built in and needs no network")
     train.add_argument("--framework", default="linen", choices=(*FRAMEWORKS, "all"), help="what to train with")
     train.add_argument("--epochs", type=_positive, default=5, help="passes over the training split")
