@@ -14,7 +14,10 @@ from benchmarks.harness import OUT
 
 README = Path(__file__).with_name("README.md")
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
-ORDER = ("handoff", "prefetch", "devices", "records", "mnist", "memory_epoch", "planning", "resume", "leaks")
+ORDER = (
+    *("handoff", "prefetch", "devices", "tree", "overlap", "transfer", "records", "mnist", "memory_epoch"),
+    *("planning", "resume", "leaks"),
+)
 
 
 def read_results(folder: Path) -> list[dict[str, Any]]:
