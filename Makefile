@@ -53,8 +53,8 @@ format: .venv/.installed  ## Format, and apply the safe fixes of the rules
 type: .venv/.installed  ## Strict types of the package
 	$(BIN)/mypy tfjax
 
-doctest: .venv/.installed  ## The examples in docstrings and in the README
-	$(CHECKED) $(BIN)/python -m pytest --doctest-modules --doctest-glob='*.md' tfjax README.md
+doctest: .venv/.installed  ## The examples in docstrings, in the README and in docs/
+	$(CHECKED) $(BIN)/python -m pytest --doctest-modules --doctest-glob='*.md' tfjax README.md docs
 
 examples: .venv/.installed  ## Each script of examples/, with EXAMPLE_ARGS
 	@set -e; for script in examples/*.py; do \

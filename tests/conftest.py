@@ -92,6 +92,15 @@ def _prepare_tfds(script: pathlib.Path, target: pathlib.Path) -> None:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+@pytest.fixture(scope="module")
+def quiet_tfds() -> Iterator[None]:
+    """TFDS without its progress bars."""
+    tfds = pytest.importorskip("tensorflow_datasets")
+    tfds.disable_progress_bar()
+    yield
+    tfds.enable_progress_bar()
+
+
 @pytest.fixture(scope="session")
 def tfds_dir(shared_data: pathlib.Path, pytestconfig: pytest.Config) -> pathlib.Path:
     """A TFDS data_dir in pytest's cache folder: mnist, clinc_oos, xquad/en, tf_flowers (250 photos)."""

@@ -71,7 +71,20 @@ def reached(extra: str, machine: dict[str, str]) -> dict[str, str]:
 
 
 def test_extras_are_the_documented_ones():
-    assert set(EXTRAS) == {"tf", "tfds", "flax", "equinox", "haiku", "keras", "digits", "cli", "all", "dev"}
+    assert set(EXTRAS) == {
+        "tf",
+        "tfds",
+        "flax",
+        "equinox",
+        "haiku",
+        "keras",
+        "digits",
+        "array_record",
+        "grain",
+        "cli",
+        "all",
+        "dev",
+    }
 
 
 def test_all_is_the_union_of_the_others():
@@ -119,7 +132,9 @@ def test_installed_metadata_is_that_of_setup_cfg():
     except metadata.PackageNotFoundError:
         pytest.skip("tfjax is not installed: pip install -e .")
     assert installed.version == CONFIG["metadata"]["version"]
-    assert set(installed.metadata.get_all("Provides-Extra")) == set(EXTRAS)
+    assert {canonicalize_name(e) for e in installed.metadata.get_all("Provides-Extra")} == set(
+        map(canonicalize_name, EXTRAS)
+    )
     scripts = {entry.name: entry.value for entry in installed.entry_points if entry.group == "console_scripts"}
     assert scripts == {"tfjax": "tfjax.tools.cli:main"}
 

@@ -209,7 +209,7 @@ class TestExplain:
 
     def test_options_are_shown(self) -> None:
         text = numbers().options(parallel_calls=3, prefetch_batches=4, ram_budget_bytes=2**20).batch(2).explain()
-        assert "3 parallel calls, prefetch 4, ram budget 1 MiB" in text
+        assert "3 parallel calls, prefetch 4, ram budget 1.0 MiB" in text
 
 
 class TestDeviceMap:

@@ -1,5 +1,6 @@
 """The state of an iterator: small, exact, and about what was delivered, never about what was prefetched."""
 
+import dataclasses
 import itertools
 import json
 import threading
@@ -227,3 +228,57 @@ def test_no_thread_is_left_behind() -> None:
     while threading.active_count() > before and time.monotonic() < deadline:
         time.sleep(0.01)
     assert threading.active_count() <= before
+
+
+def checkpointed() -> Any:
+    dataset = __import__("tensorflow").data.Dataset.range(20).shuffle(5, seed=1)
+    return tfjax.from_tf(dataset, state="checkpoint").batch(4)
+
+
+def checkpoint_state() -> State:
+    with checkpointed().iterate(epochs=2) as batches:
+        next(batches)
+        return batches.state
+
+
+def test_a_checkpoint_is_base64_in_json_and_its_size_is_said() -> None:
+    state = checkpoint_state()
+    assert State.from_json(state.to_json()) == state
+    assert state.size_bytes == len(state.to_json()) > 1024
+    assert set(json.loads(state.to_json())) - {"checkpoint"} == set(
+        json.loads(short_chain().write().iterate().state.to_json())
+    )
+    assert "checkpoint" not in short_chain().write().iterate().state.to_json()
+    small = short_chain().write().iterate().state
+    assert small.size_bytes == len(small.to_json()) < 1024
+
+
+DAMAGED = {
+    "cut off": lambda held: held[:-9],
+    "a bit flipped": lambda held: held[:-40] + bytes([held[-40] ^ 1]) + held[-39:],
+    "of TensorFlow's own": lambda held: held[80:],
+    "empty": lambda _: b"",
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_damaged_checkpoint_is_refused_before_tensorflow_sees_it(name: str) -> None:
+    state = checkpoint_state()
+    broken = dataclasses.replace(state, checkpoint=DAMAGED[name](state.checkpoint))
+    with pytest.raises(
+        tfjax.StateMismatchError, match=r"the state's checkpoint (of \d+ bytes was cut off|begins with)"
+    ):
+        checkpointed().iterate(epochs=2, state=broken)
+
+
+def test_a_checkpoint_beside_another_step_is_refused() -> None:
+    moved = dataclasses.replace(checkpoint_state(), step=3)
+    with pytest.raises(tfjax.StateMismatchError, match="says step 3, and its checkpoint says 1"):
+        checkpointed().iterate(epochs=2, state=moved)
+
+
+@pytest.mark.parametrize("wrong", ["not base64!", 7, "abc"])
+def test_a_checkpoint_that_is_no_base64(wrong: object) -> None:
+    fields = json.loads(checkpoint_state().to_json()) | {"checkpoint": wrong}
+    with pytest.raises(tfjax.StateMismatchError, match=r"'checkpoint' is no base64"):
+        State.from_json(json.dumps(fields))

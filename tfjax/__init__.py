@@ -9,45 +9,59 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tfjax._open import from_arrays as from_arrays
-    from tfjax._open import from_examples as from_examples
-    from tfjax._open import from_records as from_records
-    from tfjax._open import from_tf as from_tf
-    from tfjax._open import load as load
+    from tfjax import testing as testing
     from tfjax._settings import configure as configure
     from tfjax.bridge.convert import to_jax as to_jax
     from tfjax.bridge.convert import to_tensor as to_tensor
     from tfjax.errors import CorruptDataError as CorruptDataError
     from tfjax.errors import PlacementError as PlacementError
     from tfjax.errors import SpecError as SpecError
+    from tfjax.errors import StalledPipelineError as StalledPipelineError
     from tfjax.errors import StateMismatchError as StateMismatchError
     from tfjax.errors import TfjaxError as TfjaxError
+    from tfjax.opening.files import from_records as from_records
+    from tfjax.opening.memory import from_arrays as from_arrays
+    from tfjax.opening.memory import from_examples as from_examples
+    from tfjax.opening.objects import from_grain as from_grain
+    from tfjax.opening.objects import from_source as from_source
+    from tfjax.opening.streams import from_generator as from_generator
+    from tfjax.opening.streams import from_tf as from_tf
+    from tfjax.opening.tfds import load as load
     from tfjax.pipeline import Pipeline as Pipeline
+    from tfjax.placement.iterable import prefetch_to_device as prefetch_to_device
     from tfjax.state import State as State
 
 _WHERE = {
-    "load": "tfjax._open",
-    "from_arrays": "tfjax._open",
-    "from_examples": "tfjax._open",
-    "from_records": "tfjax._open",
-    "from_tf": "tfjax._open",
+    "load": "tfjax.opening.tfds",
+    "from_arrays": "tfjax.opening.memory",
+    "from_examples": "tfjax.opening.memory",
+    "from_records": "tfjax.opening.files",
+    "from_source": "tfjax.opening.objects",
+    "from_grain": "tfjax.opening.objects",
+    "from_tf": "tfjax.opening.streams",
+    "from_generator": "tfjax.opening.streams",
     "Pipeline": "tfjax.pipeline",
     "State": "tfjax.state",
     "to_jax": "tfjax.bridge.convert",
     "to_tensor": "tfjax.bridge.convert",
     "configure": "tfjax._settings",
+    "prefetch_to_device": "tfjax.placement.iterable",
     "TfjaxError": "tfjax.errors",
     "SpecError": "tfjax.errors",
     "StateMismatchError": "tfjax.errors",
     "CorruptDataError": "tfjax.errors",
     "PlacementError": "tfjax.errors",
+    "StalledPipelineError": "tfjax.errors",
 }
+_MODULES = ("testing",)
 
 __version__ = "0.1.0"
-__all__ = list(_WHERE)
+__all__ = [*_WHERE, *_MODULES]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"tfjax.{name}")
     if name not in _WHERE:
         raise AttributeError(f"module 'tfjax' has no attribute {name!r}")
     value = getattr(importlib.import_module(_WHERE[name]), name)
@@ -56,4 +70,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_WHERE])
+    return sorted({*globals(), *__all__})

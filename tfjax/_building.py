@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from tfjax._arguments import require_count, require_function, require_version
 from tfjax._chain import DEFAULT_PREFETCH
 from tfjax._ordering import Ordering
+from tfjax.errors import PlacementError
 from tfjax.graph import stages as st
 
 if TYPE_CHECKING:
+    import jax
+
     from tfjax._tensorflow import tf
+    from tfjax.placement.target import Target
 
 Example = Any
 
@@ -148,7 +152,7 @@ class Building(Ordering):
         """
         if where != "memory":
             raise ValueError(f"cache({where!r}): examples are kept in 'memory'")
-        self._require_indexed("cache", "dataset.cache() before from_tf")
+        self._require_indexed("cache", "dataset.cache() before from_tf, or from_examples(list(...))")
         from tfjax.graph.memory import require_storable
 
         require_storable(self._element)
@@ -178,7 +182,7 @@ class Building(Ordering):
         """
         if remainder not in (None, "drop", "pad", "keep", "error"):
             raise ValueError(f"batch: remainder={remainder!r}: choose 'drop', 'pad', 'keep' or 'error'")
-        shuffled = any(isinstance(s, st.Shuffle) for s in self._chain)
+        shuffled = any(isinstance(s, st.Shuffle | st.ShuffleWindow) for s in self._chain)
         stage = st.Batch(
             size=require_count("batch", size, least=1),
             remainder=remainder or ("drop" if shuffled else "keep"),
@@ -207,7 +211,8 @@ class Building(Ordering):
             prefetch_batches: batches held ready inside the graph; tuned likewise.
             ram_budget_bytes: what tuning may use for buffers; 2 GiB where it is not given.
             caches: False leaves every cache out.
-            fetch: how records are read: "held" in memory, "mmap", or "graph" (by offset, in TensorFlow).
+            fetch: how records are read: "held" in memory; TFRecords also "mmap" or "graph" (by offset, in TensorFlow),
+                ArrayRecords "read" (by their own reader).
             verify_payload: check the checksum of each record as it is read through "mmap".
             tf_options: any other tf.data option.
 
@@ -237,8 +242,8 @@ class Building(Ordering):
             raise TypeError(f"options: caches is {caches!r}: pass True or False")
         if verify_payload is not None and not isinstance(verify_payload, bool):
             raise TypeError(f"options: verify_payload is {verify_payload!r}: pass True or False")
-        if fetch not in (None, "held", "mmap", "graph"):
-            raise ValueError(f"options: fetch={fetch!r}: choose 'held', 'mmap' or 'graph'")
+        if fetch not in (None, "held", "mmap", "graph", "read"):
+            raise ValueError(f"options: fetch={fetch!r}: choose 'held', 'mmap', 'graph' or 'read'")
         reading = {name: v for name, v in (("how", fetch), ("verify_payload", verify_payload)) if v is not None}
         base = self._with_records(**reading) if reading else self
         return base._append(st.Options(**counts, caches=caches, tf_options=tf_options))
@@ -264,13 +269,16 @@ class Building(Ordering):
         """Say where batches go. Without it they go to JAX's default device.
 
         Args:
-            where: a device, a `jax.sharding.Sharding`, or a Mesh.
-            axis: for a Mesh: the axis, or a PartitionSpec, that shards dimension 0 of every leaf of rank 1 or more;
-                scalars are replicated.
+            where: a Mesh, a device, a `jax.sharding.Sharding`, a PartitionSpec over the mesh of `jax.set_mesh`, or a
+                pytree prefix of devices, shardings or PartitionSpecs.
+            axis: for a Mesh: the axis, the axes, or a PartitionSpec of one entry, that shards dimension 0 of every leaf
+                of rank 1 or more; scalars are replicated. Longer specs are given by leaf, as a pytree prefix such as
+                `{"image": PartitionSpec("data", None, "model")}`; leaves that it does not name follow the batch axis.
             prefetch: batches held ready on their devices by a thread; 0: none, each is made when it is asked for.
 
         Raises:
-            PlacementError: the axis is not in the mesh, or batches do not divide over the devices.
+            PlacementError: an axis is not in the mesh, a spec names no leaf or is longer than its rank, batches do not
+                divide over the devices, or devices belong to other processes.
             TypeError: `where` is something else.
 
         Example:
@@ -279,9 +287,44 @@ class Building(Ordering):
             >>> next(iter(pipe))["x"].devices() == {jax.devices()[0]}
             True
         """
-        from tfjax.placement.target import target
+        from tfjax.placement.specs import target
 
-        stage = st.Place(where=target(where, axis), prefetch=require_count("place: prefetch", prefetch, least=0))
+        return self._place(target(where, axis), prefetch)
+
+    def place_per_device(
+        self, devices: Sequence[jax.Device] | None = None, *, prefetch: int = DEFAULT_PREFETCH
+    ) -> Self:
+        """Cut each batch into one part a device, for code that still uses `jax.pmap`.
+
+        A leaf of shape (batch, ...) is delivered as (devices, batch / devices, ...), row i on device i; a scalar leaf
+        as (devices,). `device_map` is given these, and what it returns is delivered as it is.
+
+        Args:
+            devices: in the order of the leading axis; all local ones where they are not given.
+            prefetch: as in `place`.
+
+        Raises:
+            PlacementError: batches do not divide over the devices.
+            TypeError: no list of devices.
+            ValueError: a device is named twice.
+
+        Example:
+            >>> import jax, numpy as np, tfjax
+            >>> pipe = tfjax.from_arrays({"x": np.arange(6)}).batch(6).place_per_device(jax.devices()[:1])
+            >>> pipe.peek()["x"].shape
+            (1, 6)
+        """
+        from tfjax.placement.specs import per_device_target
+
+        return self._place(per_device_target(devices), prefetch)
+
+    def _place(self, where: Target, prefetch: int) -> Self:
+        if where.spans_processes:
+            raise PlacementError(
+                f"{where} spans devices of other processes: place on jax.local_devices(), and hand the parts to "
+                "jax.make_array_from_process_local_data"
+            )
+        stage = st.Place(where=where, prefetch=require_count("place: prefetch", prefetch, least=0))
         placed = self._append(stage)
         placed._delivery  # noqa: B018 - refuses what cannot be placed
         return placed

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tfjax.graph.functions import Function
     from tfjax.graph.plan import Plan
 
-DEFAULT_PREFETCH = 2
+DEFAULT_PREFETCH = st.DEFAULT_PREFETCH
 
 
 class ChainNode:
@@ -79,7 +79,7 @@ class ChainNode:
     @property
     def _target(self) -> Any:
         """Where batches go; without `place`, JAX's default device as it is set when it is asked for."""
-        from tfjax.placement.target import target
+        from tfjax.placement.specs import target
 
         place = next((s for s in self._chain if isinstance(s, st.Place)), None)
         return place.where if place else target()
@@ -114,7 +114,7 @@ class ChainNode:
 
     @property
     def _is_random(self) -> bool:
-        return any(isinstance(s, st.Shuffle | st.RandomMap) for s in self._chain)
+        return any(isinstance(s, st.Shuffle | st.ShuffleWindow | st.RandomMap) for s in self._chain)
 
     def _require_keys(self, stage: str, keys: tuple[str, ...]) -> None:
         require_keys(stage, keys)
@@ -124,7 +124,7 @@ class ChainNode:
         source = getattr(self._chain[0], "source", None)
         if not hasattr(source, "fetch"):
             raise ValueError(
-                f"{stage} needs rows that can be fetched by index, and a tf.data.Dataset streams: use {fix}"
+                f"{stage} needs rows that can be fetched by index, and {self._chain[0].describe()} streams: use {fix}"
             )
 
     def _with_records(self, **changes: Any) -> Self:

@@ -7,7 +7,11 @@ from typing import Self
 
 from tfjax._arguments import require_count, require_seed, require_shares
 from tfjax._chain import ChainNode
+from tfjax._memory import physical_bytes
 from tfjax.graph import stages as st
+from tfjax.spec import format_bytes
+
+_SLOT_BYTES = 24  # what the op allocates for each place of its buffer
 
 
 class Ordering(ChainNode):
@@ -40,8 +44,42 @@ class Ordering(ChainNode):
             >>> [int(x) for x in tfjax.from_arrays(np.arange(5)).shuffle(seed=1)]
             [0, 2, 4, 3, 1]
         """
-        self._require_indexed("shuffle", "tf.data's own dataset.shuffle(buffer_size, seed) before from_tf")
+        self._require_indexed("shuffle", "shuffle_window(buffer_size, seed), which holds that many examples in memory")
         return self._append(st.Shuffle(seed=require_seed("shuffle", seed)))
+
+    def shuffle_window(self, buffer_size: int, seed: int) -> Self:
+        """Shuffle what can only be streamed: each example is drawn from the next `buffer_size` ones.
+
+        The order is drawn from (seed, epoch), so that it is another one each epoch and the same in every run. It
+        mixes within the window only: an example moves forward by less than `buffer_size` places.
+
+        Args:
+            buffer_size: examples held in memory, as many times the bytes of one. Where the number of examples is not
+                known, TensorFlow takes 24 bytes for each at once.
+            seed: any int that fits 64 bits.
+
+        Raises:
+            ValueError: the pipeline is indexed, batched, or shuffled already, or the buffer is larger than the memory.
+
+        Example:
+            >>> import tensorflow as tf, tfjax
+            >>> pipe = tfjax.from_tf(tf.data.Dataset.range(6)).shuffle_window(3, seed=0)
+            >>> sorted(int(x) for x in pipe)
+            [0, 1, 2, 3, 4, 5]
+        """
+        if hasattr(getattr(self._chain[0], "source", None), "fetch"):
+            raise ValueError(
+                "shuffle_window is for what can only be streamed, and this pipeline is indexed: use shuffle(seed), "
+                "which reaches every row and holds none in memory"
+            )
+        size = require_count("shuffle_window: buffer_size", buffer_size, least=1)
+        slots, memory = size * _SLOT_BYTES, physical_bytes()
+        if memory is not None and slots > memory and self._plan.steps_per_epoch is None:
+            raise ValueError(
+                f"shuffle_window: buffer_size={size} takes {format_bytes(slots)} before the first example comes, and "
+                f"this machine has {format_bytes(memory)}: give at most the number of examples, which is not known here"
+            )
+        return self._append(st.ShuffleWindow(buffer_size=size, seed=require_seed("shuffle_window", seed)))
 
     def take(self, n: int) -> Self:
         """Keep the first n: examples before `shuffle`, of each epoch's order after it, batches after `batch`.
@@ -89,7 +127,7 @@ class Ordering(ChainNode):
             >>> {name: len(part) for name, part in parts.items()}
             {'train': 8, 'val': 2}
         """
-        self._require_indexed("split", "dataset.take and skip before from_tf")
+        self._require_indexed("split", "take and skip of a stream whose order is fixed")
         shares = require_shares("split", fractions)
         stages = {n: st.Split(fractions=shares, part=n, seed=require_seed("split", seed)) for n in fractions}
         return {name: self._append(stage) for name, stage in stages.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +13,8 @@ import numpy as np
 
 from tfjax.bridge.leaf import Leaf, converters, leaves_of
 from tfjax.errors import PlacementError
-from tfjax.placement.put import put_leaves
-from tfjax.placement.target import Target
+from tfjax.placement.put import Putter
+from tfjax.placement.target import Target, batch_parts, check_batch, check_cut
 from tfjax.spec import Structure
 
 DeviceFunction = Callable[[Any], Any]
@@ -26,15 +27,15 @@ class Delivery:
     Args:
         structure: the user's structure.
         converters: for each leaf, how it leaves TensorFlow.
-        shardings: for each leaf where it is put, None for what stays on the host; empty where all are shared.
-        committed: whether arrays are bound to where they are put.
+        moved: the leaves that are put on devices; the others stay on the host, or are shared already.
+        put: puts those on their devices.
         functions: applied to the placed batch, in this order.
     """
 
     structure: Structure
     converters: Sequence[Callable[[Any], Any]]
-    shardings: Sequence[Any]
-    committed: bool
+    moved: Sequence[int]
+    put: Putter
     functions: Sequence[DeviceFunction]
 
     def deliver(self, leaves: list[Any]) -> Any:
@@ -46,21 +47,20 @@ class Delivery:
 
     def place(self, leaves: list[Any]) -> list[Any]:
         """Put the leaves on their devices, all in one call."""
-        moved = [i for i, s in enumerate(self.shardings) if s is not None]
-        if not moved:
+        if not self.moved:
             return leaves
         try:
-            given = [leaves[i] for i in moved]
-            put = put_leaves(given, [self.shardings[i] for i in moved] if self.committed else None)
+            put = self.put([leaves[i] for i in self.moved])
         except ValueError as error:  # of a stream whose batch sizes were not known when it was planned
-            shapes = ", ".join(f"{self.structure.paths[i]}: {leaves[i].shape}" for i in moved)
-            devices = max(len(self.shardings[i].device_set) for i in moved)
+            if self.put.divides([leaves[i].shape for i in self.moved]):
+                raise
+            shapes = ", ".join(f"{self.structure.paths[i]}: {leaves[i].shape}" for i in self.moved)
             raise PlacementError(
-                f"a batch of {shapes} does not divide over the {devices} devices: batch with remainder='pad' or "
-                "'drop', or drop_remainder=True in the tf.data.Dataset"
+                f"a batch of {shapes} does not divide over the {self.put.devices} devices: batch with "
+                "remainder='pad' or 'drop', or drop_remainder=True in the tf.data.Dataset"
             ) from error
         out = list(leaves)
-        for i, array in zip(moved, put, strict=True):
+        for i, array in zip(self.moved, put, strict=True):
             out[i] = array
         return out
 
@@ -75,13 +75,19 @@ def delivery_of(plan: Any, target: Target, functions: Sequence[DeviceFunction]) 
         PlacementError: batches do not divide over the devices, or a spec is longer than a leaf's rank.
     """
     plan.element.require_deliverable()
-    if plan.is_batched:
-        target.check_batch(plan.batch_size, plan.tail)
     leaves, share = leaves_of(plan), target.is_host_memory
-    shardings = [None if leaf.on_host else _sharding(target, leaf) for leaf in leaves]
+    shardings = _shardings(target, leaves)
+    moved = [i for i, leaf in enumerate(leaves) if not leaf.on_host]
+    if plan.is_batched:
+        check_batch([shardings[i] for i in moved], plan.batch_size, plan.tail, axes=not target.per_device)
+    for i in moved:
+        _require_cut(leaves[i], target.split_shape(leaves[i].shape), shardings[i])
+    put = Putter(
+        [shardings[i] for i in moved], committed=target.committed, split=target.devices if target.per_device else 0
+    )
     mapped = [without_host(jax.jit(fn), _host_keys(plan)) for fn in functions]
     ways = converters(leaves, share=share, committed=target.committed)
-    return Delivery(plan.element.structure, ways, () if share else shardings, target.committed, mapped)
+    return Delivery(plan.element.structure, ways, () if share else moved, put, mapped)
 
 
 def delivered_spec(plan: Any, target: Target | None, functions: Sequence[DeviceFunction]) -> Any:
@@ -91,9 +97,12 @@ def delivered_spec(plan: Any, target: Target | None, functions: Sequence[DeviceF
     `HostSpec`. Where batches are placed, the shardings that device functions give are those of the compiled functions.
     """
     leaves, host = leaves_of(plan), _host_keys(plan)
+    shardings: Sequence[Any] = [None] * len(leaves) if target is None else _shardings(target, leaves)
+    unit = plan.batch_size or (math.lcm(*(batch_parts(s) for s in shardings if s is not None)))
 
     def batch(times: int | None) -> Any:
-        spec = plan.element.structure.unflatten([_struct(target, leaf, plan.batch_size, times) for leaf in leaves])
+        shapes = [_shape(leaf, times and times * unit, target) for leaf in leaves]
+        spec = plan.element.structure.unflatten(list(map(_struct, leaves, shapes, shardings)))
         for fn in functions:
             spec = without_host(functools.partial(_evaluated, fn, placed=target is not None), host)(spec)
         return spec
@@ -141,24 +150,27 @@ def _host_keys(plan: Any) -> frozenset[str]:
     return plan.element.host_keys  # type: ignore[no-any-return]
 
 
-def _sharding(target: Target, leaf: Leaf) -> Any:
-    sharding = target.shardings([len(leaf.shape)], [leaf.path])[0]
-    known = tuple(n for n in leaf.shape if n is not None)
-    if len(known) == len(leaf.shape) and not leaf.on_host:
-        try:
-            sharding.shard_shape(known)
-        except ValueError as error:
-            raise PlacementError(f"{leaf.path} of shape {leaf.shape} cannot be cut as {sharding}: {error}") from error
-    return sharding
+def _shardings(target: Target, leaves: Sequence[Leaf]) -> list[Any]:
+    return target.shardings(
+        [None if leaf.on_host else len(leaf.shape) for leaf in leaves], [leaf.path for leaf in leaves]
+    )
 
 
-def _struct(target: Target | None, leaf: Leaf, batch_size: int | None, times: int | None) -> Any:
-    """The spec of a leaf; with `times`, open dimensions are that many times what divides over the devices."""
-    unit = batch_size or (target.batch_shards if target else 1)
-    shape = leaf.shape if times is None else tuple(times * unit if n is None else n for n in leaf.shape)
+def _require_cut(leaf: Leaf, shape: tuple[int | None, ...], sharding: Any) -> None:
+    known = tuple(n for n in shape if n is not None)
+    if len(known) == len(shape):
+        check_cut(leaf.path, known, sharding)
+
+
+def _shape(leaf: Leaf, rows: int | None, target: Target | None) -> tuple[int | None, ...]:
+    """The shape that a leaf is delivered with, a number of rows in place of what is open."""
+    shape = leaf.shape if rows is None else tuple(rows if n is None else n for n in leaf.shape)
+    return shape if target is None or leaf.on_host else target.split_shape(shape)
+
+
+def _struct(leaf: Leaf, shape: tuple[int | None, ...], sharding: Any) -> Any:
     if leaf.dtype == np.dtype(object):
         return HostSpec(shape, leaf.dtype)
-    sharding = None if target is None or leaf.on_host else _sharding(target, leaf)
     return jax.ShapeDtypeStruct(shape, leaf.dtype, sharding=sharding)
 
 

@@ -57,6 +57,24 @@ class CorruptDataError(TfjaxError, ValueError):
     """
 
 
+class StalledPipelineError(TfjaxError, TimeoutError):
+    """No batch came within the time that `tfjax.configure(stall_timeout_s=...)` sets; says where the producer stands.
+
+    The iterator is as it was: asking again goes on waiting.
+
+    Example:
+        >>> import threading, tfjax
+        >>> go_on = threading.Event()
+        >>> tfjax.configure(stall_timeout_s=0.1)
+        >>> with tfjax.prefetch_to_device(iter(go_on.wait, True)) as batches:
+        ...     try:
+        ...         next(batches)
+        ...     except tfjax.StalledPipelineError:
+        ...         go_on.set()
+        >>> tfjax.configure(stall_timeout_s=None)
+    """
+
+
 class PlacementError(TfjaxError, ValueError):
     """A batch cannot be laid out over the devices as asked.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +12,11 @@ from tfjax.bridge.reader import read
 from tfjax.bridge.tensor import narrows
 from tfjax.delivery import Delivery
 from tfjax.graph.plan import Plan, Run
-from tfjax.placement.context import carried_context
-from tfjax.placement.prefetch import Direct, Prefetcher
+from tfjax.placement.context import CarriedContext
+from tfjax.placement.prefetch import made_ahead
 from tfjax.state import State
+
+Reading = Callable[..., Iterator[list[Any]]]
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,14 @@ class BatchIterator(Iterator[Any]):
     """
 
     def __init__(
-        self, plan: Plan, delivery: Delivery, run: Run, make_state: Callable[[int], State], *, prefetch: int
+        self,
+        plan: Plan,
+        delivery: Delivery,
+        run: Run,
+        make_state: Callable[[int], State],
+        *,
+        prefetch: int,
+        reading: Reading = read,
     ) -> None:
         """Start a run.
 
@@ -61,18 +69,14 @@ class BatchIterator(Iterator[Any]):
             run: the steps to deliver.
             make_state: the state at a step.
             prefetch: batches held ready on a thread; 0: none, each is made when it is asked for.
+            reading: yields the leaves of each step.
         """
         plan.check()
         self._plan, self._run, self._make_state = plan, run, make_state
         self._begin, self._delivered, self._closed = time.perf_counter(), 0, False
         # What JAX is set to here holds for the run, also where it is set for this thread alone.
-        narrow = narrows()
-        self._items: Prefetcher[Any] | Direct[Any]
-        if prefetch:
-            open_items = functools.partial(_threaded_items, plan, delivery, run, narrow, carried_context())
-            self._items = Prefetcher(open_items, size=prefetch)
-        else:
-            self._items = Direct(_items(plan, delivery, run, narrow))
+        open_items = functools.partial(_items, plan, delivery, run, narrows(), reading)
+        self._items = made_ahead(open_items, size=prefetch, context=CarriedContext())
 
     def __next__(self) -> Any:
         """The next batch.
@@ -128,15 +132,10 @@ class BatchIterator(Iterator[Any]):
         self.close()
 
 
-def _items(plan: Plan, delivery: Delivery, run: Run, narrow: bool) -> Iterator[Any]:
+def _items(plan: Plan, delivery: Delivery, run: Run, narrow: bool, reading: Reading) -> Iterator[Any]:
     """Delivered batches."""
-    for leaves in read(plan, run, delivery.converters, narrow=narrow):
-        yield delivery.deliver(leaves)
-
-
-def _threaded_items(
-    plan: Plan, delivery: Delivery, run: Run, narrow: bool, context: Callable[[], AbstractContextManager[Any]]
-) -> Iterator[Any]:
-    """The same on the prefetching thread, which therefore also releases the graph's iterator."""
-    with context():
-        yield from _items(plan, delivery, run, narrow)
+    for leaves in reading(plan, run, delivery.converters, narrow=narrow):
+        # Neither the leaves nor the batch have a name here while the batch waits to be taken: it would keep them alive.
+        held = [leaves]
+        del leaves
+        yield delivery.deliver(held.pop())

@@ -76,9 +76,11 @@ class Pipeline(Building):
         if self._plan.is_endless:
             raise TypeError("this dataset never ends, so an epoch has no length: use iterate(steps=...)")
         if steps is None:
+            origin = self._chain[0]
+            foreign = isinstance(origin, st.Origin) and origin.name.startswith("from_tf(")
             raise TypeError(
-                "how long an epoch of this streaming pipeline is is not known: use dataset.apply("
-                "tf.data.experimental.assert_cardinality(n)) before from_tf"
+                "how long an epoch of this streaming pipeline is is not known: use iterate(steps=...)"
+                + (", or dataset.apply(tf.data.experimental.assert_cardinality(n)) before from_tf" if foreign else "")
             )
         return steps
 

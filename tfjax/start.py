@@ -8,9 +8,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from tfjax._chain import ChainNode
+from tfjax._streaming import StreamIterator
 from tfjax.bridge.reader import structured
+from tfjax.bridge.stream_reader import StreamReading
+from tfjax.bridge.tensor import narrows
 from tfjax.errors import StateMismatchError
+from tfjax.graph.plan import Plan
 from tfjax.graph.run import run_of
+from tfjax.graph.stream import StreamPlan
 from tfjax.iterator import BatchIterator
 from tfjax.state import State, check_same, fingerprint, warn_differences
 
@@ -38,6 +43,7 @@ def start(
         raise ValueError(f"{pipe!r} has nothing to iterate over: an epoch has 0 steps")
     parts = functools.cache(lambda: fingerprint(pipe._parts))
     if state is not None:
+        _check_kind(state, plan)
         check_same(state, parts(), pipe._parts)
         warn_differences(state, _versions(), pipe._probe)
 
@@ -51,7 +57,27 @@ def start(
             probe=pipe._probe,
         )
 
+    if isinstance(plan, StreamPlan) and (plan.resume == "checkpoint" or plan.marks(run)):
+        delivery, checkpoint = pipe._delivery, None if state is None else state.checkpoint
+        plan.check()
+        reading = StreamReading(plan, run, narrow=narrows(), checkpoint=checkpoint)
+        return StreamIterator(plan, delivery, run, make_state, prefetch=pipe._prefetch, reading=reading)
     return BatchIterator(plan, pipe._delivery, run, make_state, prefetch=pipe._prefetch)
+
+
+def _check_kind(state: State, plan: Plan) -> None:
+    """Raise StateMismatchError where a state has a checkpoint that the pipeline has no use for, or lacks one."""
+    checkpoints = isinstance(plan, StreamPlan) and plan.resume == "checkpoint"
+    if checkpoints and state.checkpoint is None:
+        raise StateMismatchError(
+            "the state holds no checkpoint, and this pipeline is from_tf(..., state='checkpoint'): resume it with "
+            "state='replay', as the pipeline that the state came from"
+        )
+    if not checkpoints and state.checkpoint is not None:
+        raise StateMismatchError(
+            f"the state holds a checkpoint of {len(state.checkpoint)} bytes, which this pipeline has no use for: "
+            "resume it with from_tf(..., state='checkpoint'), as the pipeline that the state came from"
+        )
 
 
 def to_tf(pipe: ChainNode, epochs: int) -> Any:

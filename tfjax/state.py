@@ -7,11 +7,13 @@ True
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import json
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from tfjax.errors import StateMismatchError
@@ -26,7 +28,8 @@ _MOST_STEPS = 2**62
 class State:
     """Where an iterator stands: batches delivered since the start of `start_epoch`.
 
-    It is JSON of under 1 KB, and resumes in the same time at any step.
+    It is JSON of under 1 KB, and resumes in the same time at any step; that of a streaming pipeline is resumed by
+    replay, or holds a checkpoint and is as large as `size_bytes` says.
 
     Args:
         step: batches delivered, counted from the start of epoch `start_epoch`.
@@ -35,6 +38,7 @@ class State:
         values: named numbers given to `iterate(values=)`.
         versions: library versions, which are warned about only.
         probe: a digest of the first example, which is warned about only.
+        checkpoint: where the graph of `from_tf(..., state="checkpoint")` stands, base64 in JSON; None for any other.
 
     Example:
         >>> State.from_json('{"format": 1, "step": 3}').step
@@ -48,6 +52,7 @@ class State:
     values: Mapping[str, float]
     versions: Mapping[str, str]
     probe: str
+    checkpoint: bytes | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         """Refuse what no iterator can have written."""
@@ -56,7 +61,23 @@ class State:
 
     def to_json(self) -> str:
         """The state as one line of JSON."""
-        return json.dumps({"format": FORMAT, **asdict(self)}, separators=(",", ":"))
+        fields = {"format": FORMAT, **asdict(self)}
+        held = fields.pop("checkpoint")
+        fields |= {} if held is None else {"checkpoint": base64.b64encode(held).decode("ascii")}
+        return json.dumps(fields, separators=(",", ":"))
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of `to_json()`: under 1 KB, but for a checkpoint.
+
+        Example:
+            >>> import numpy as np, tfjax
+            >>> tfjax.from_arrays(np.arange(6)).batch(2).iterate().state.size_bytes < 1024
+            True
+        """
+        if self.checkpoint is None:
+            return len(self.to_json())
+        return len(replace(self, checkpoint=b"").to_json()) + 4 * -(-len(self.checkpoint) // 3)
 
     @classmethod
     def from_json(cls, text: str) -> State:
@@ -91,7 +112,17 @@ class State:
                 raise StateMismatchError(f"this is no tfjax state: {name!r} is {read[name]!r}")
         if not all(isinstance(part, str) and ":" in part for part in read["parts"]):
             raise StateMismatchError(f"this is no tfjax state: 'parts' is {read['parts']!r}")
-        return cls(**{name: read[name] for name in kinds if name != "parts"}, parts=tuple(read["parts"]))
+        named = {name: read[name] for name in kinds if name != "parts"}
+        return cls(**named, parts=tuple(read["parts"]), checkpoint=_decoded(read.get("checkpoint")))
+
+
+def _decoded(text: Any) -> bytes | None:
+    if text is None:
+        return None
+    try:
+        return base64.b64decode(text, validate=True)
+    except (TypeError, binascii.Error) as error:
+        raise StateMismatchError(f"this is no tfjax state: 'checkpoint' is no base64 ({error})") from error
 
 
 def short_hash(value: Any) -> str:

@@ -3,7 +3,7 @@
     sources -> ops -> graph -> bridge -> placement -> frameworks
 
 A folder of this flow imports only what lies to its left, also by way of the root modules that it imports;
-`pipeline`, `tools` and the package's own `__init__` stand on top. Only `bridge` imports TensorFlow and JAX.
+`pipeline`, `opening`, `tools` and the package's own `__init__` stand on top. Only `bridge` imports TensorFlow and JAX.
 """
 
 import ast
@@ -12,7 +12,7 @@ import pathlib
 from tests.architecture import imports
 
 FLOW = ("sources", "ops", "graph", "bridge", "placement", "frameworks")
-TOP = ("pipeline", "tools", "recipes", "testing", "__main__", "__init__")
+TOP = ("pipeline", "opening", "tools", "recipes", "testing", "__main__", "__init__")
 NO_JAX = ("sources", "ops", "graph")
 NO_TENSORFLOW = ("placement",)
 FRAMEWORKS = ("flax", "equinox", "haiku", "keras")
