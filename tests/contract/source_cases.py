@@ -208,6 +208,37 @@ def generated(given: Rows) -> "tfjax.Pipeline":
     return tfjax.from_generator(elements, SPEC)
 
 
+def write_loose(folder: pathlib.Path, given: Rows) -> list[pathlib.Path]:
+    """One file a row, of the bytes of its `x`; those of an earlier call stay as they are."""
+    paths = [folder / f"{i:03}.txt" for i in given["i"].tolist()]
+    for path, x in zip(paths, given["x"], strict=True):
+        if not path.exists():
+            path.write_bytes(x.tobytes())
+    return paths
+
+
+def loose(e: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    return {"i": e["label"], "x": tf.ensure_shape(tf.io.decode_raw(e["text"], tf.float32), (3,))}
+
+
+def files(folder: pathlib.Path, given: Rows) -> "tfjax.Pipeline":
+    return tfjax.from_files(write_loose(folder, given), kind="text", label=given["i"]).map(loose)
+
+
+def flat_folder(folder: pathlib.Path, given: Rows) -> "tfjax.Pipeline":
+    table = {path.name: i for path, i in zip(write_loose(folder, given), given["i"].tolist(), strict=True)}
+    return tfjax.from_folder(folder, "text", labels=table).map(loose)
+
+
+def class_folders(folder: pathlib.Path, given: Rows) -> "tfjax.Pipeline":
+    for i, x in zip(given["i"].tolist(), given["x"], strict=True):
+        path = folder / f"class {i:03}" / "deep" / "one.txt"
+        if not path.exists():
+            path.parent.mkdir(parents=True)
+            path.write_bytes(x.tobytes())
+    return tfjax.from_folder(folder, "text").map(loose)
+
+
 ONE_GIB = 2**30
 INDEXED = {
     "arrays": Case(lambda _, given: tfjax.from_arrays(given)),
@@ -222,6 +253,9 @@ INDEXED = {
     "tfds array_record": Case(
         prepared("array_record", cache=None, memory_bytes=0), "array_record", "*/*/*.array_record*"
     ),
+    "from_files": Case(files, files="*.txt"),
+    "from_folder, a table": Case(flat_folder, files="*.txt"),
+    "from_folder, a class each": Case(class_folders, files="*/*/*.txt"),
     "from_source in NumPy": Case(lambda _, given: tfjax.from_source(InNumpy(given))),
     "from_source in the graph": Case(lambda _, given: tfjax.from_source(InGraph(given))),
     "from_grain": Case(lambda _, given: tfjax.from_grain(grain_map(given)), "grain"),

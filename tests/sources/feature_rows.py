@@ -405,7 +405,8 @@ by value with `tfds.as_numpy(tfds.load(...))`. `python -m tests.sources.feature_
 - 64-bit leaves become 32 bits, as JAX has them, and a value that does not fit is an error; with `jax_enable_x64` they
   stay.
 - Text is delivered as NumPy object arrays of `bytes`, after `keep_on_host("x")`; without it, it is refused:
-  `['x'] is a string, which JAX has no dtype for: use drop('x') or keep_on_host('x'), or encode it as integers`.
+  `['x'] is a string, which JAX has no dtype for: use drop('x') or keep_on_host('x'), encode it as integers, or put
+  tfjax.image.Decode() before where it is an encoded image`.
 - `Celsius` is a connector of one's own, a subclass of `FeatureConnector` with a `decode_example` of TensorFlow ops.
 - A leaf named "refused" is delivered as one example where that is an array, and refused by `batch`; the last column has
   the message, and what to return for it from `map`.

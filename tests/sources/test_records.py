@@ -19,7 +19,8 @@ from tfjax._tensorflow import tf
 from tfjax.errors import CorruptDataError, SpecError
 from tfjax.sources import _record_files
 from tfjax.sources.open_records import expand_paths, open_records
-from tfjax.sources.records import ParsedRecords, Records, Slice, choose_how, with_records
+from tfjax.sources.reading import with_records
+from tfjax.sources.records import ParsedRecords, Records, Slice, choose_how
 
 WAYS = ("held", "mmap", "graph")
 

@@ -13,10 +13,12 @@ from tfjax.pipeline import Pipeline
 Path = str | os.PathLike[str]
 
 
-def decoded(name: str, opened: Any, *, auto_cache: bool) -> Pipeline:
+def decoded(
+    name: str, opened: Any, *, auto_cache: bool, undecoded: Callable[[str], Pipeline] | None = None
+) -> Pipeline:
     """A source of stored examples, and the function that decodes one."""
     decode: Callable[..., Any] = opened.decode
-    raw = raw_rows(name, opened.source, info=opened.info, auto_cache=auto_cache)
+    raw = raw_rows(name, opened.source, info=opened.info, auto_cache=auto_cache, undecoded=undecoded)
     # Decoding holds no Python `if` or `for` over tensors, and AutoGraph would wrap its errors.
     fn = tf.autograph.experimental.do_not_convert(lambda leaves: decode(*leaves))
     return raw._append(Map(fn=fn, name="decode", decodes=True))

@@ -14,7 +14,7 @@ import numpy as np
 
 from tfjax._tensorflow import tf
 from tfjax.errors import CorruptDataError
-from tfjax.sources.index import stat_file
+from tfjax.sources.index import require_unchanged
 
 _TSTRING_BYTES = 24  # what a string tensor needs for an element beside its bytes
 T = TypeVar("T")
@@ -137,25 +137,15 @@ class SlicedFiles(abc.ABC):
         return {"num_examples": len(self), "bytes": self.payload_bytes}
 
     def stamp(self) -> str:
-        """A digest over path, size, modification time and taken records of each file."""
-        files = [(p.path, i.size_bytes, i.mtime_ns) for p in self.slices for i in [self._indexes[p.path]]]
+        """A digest over name, size, modification time and taken records of each file."""
+        indexes = [(os.path.basename(p.path), self._indexes[p.path]) for p in self.slices]
+        files = [(name, i.size_bytes, i.mtime_ns) for name, i in indexes]
         return hashlib.sha256(repr((files, [(p.skip, p.take) for p in self.slices])).encode()).hexdigest()
 
     def check(self) -> None:
         """Raise CorruptDataError where a file's size or modification time changed since it was indexed."""
         for path, index in self._indexes.items():
-            try:
-                size, mtime = stat_file(path)
-            except FileNotFoundError as error:
-                raise CorruptDataError(
-                    f"{path!r} was {index.size_bytes} bytes when it was opened and is gone: bring it back, "
-                    "and make the pipeline anew"
-                ) from error
-            if (size, mtime) != (index.size_bytes, index.mtime_ns):
-                raise CorruptDataError(
-                    f"{path!r} changed while it was in use: it was {index.size_bytes} bytes, modified at "
-                    f"{index.mtime_ns} ns; it is {size} bytes, modified at {mtime} ns: make the pipeline anew"
-                )
+            require_unchanged(path, index.size_bytes, index.mtime_ns)
 
     def held(self) -> tf.Tensor:
         """All rows as one string tensor (records,), loaded at the first call, checksums checked."""

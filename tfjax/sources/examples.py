@@ -10,6 +10,7 @@ import numpy as np
 
 from tfjax._memory import refuse_mask
 from tfjax._tensorflow import tf
+from tfjax.sources.arrays import digest_of
 from tfjax.sources.base import Raw
 
 
@@ -46,6 +47,10 @@ class Examples:
     def identity(self) -> dict[str, Any]:
         """Count, dtypes and numbers of values."""
         return {"examples": self._length, "leaves": [c.identity for c in self._columns]}
+
+    def digest(self) -> str:
+        """A digest of all values."""
+        return digest_of(itertools.chain.from_iterable(c.tensors for c in self._columns))
 
     @property
     def is_fixed(self) -> bool:
@@ -84,6 +89,7 @@ class _Fixed:
         self._values = tf.constant(values)
         self.spec: tuple[tf.TypeSpec, ...] = (tf.TensorSpec(self._values.shape[1:], self._values.dtype),)
         self.identity = [self._values.dtype.name, list(self._values.shape)]
+        self.tensors = [self._values]
 
     def fetch(self, indices: tf.Tensor) -> list[tf.Tensor]:
         return [tf.gather(self._values, indices)]
@@ -106,6 +112,7 @@ class _Varying:
         flat = tf.TensorSpec((None,), self._rows.dtype)
         self.spec: tuple[tf.TypeSpec, ...] = (flat, tf.TensorSpec((shapes.shape[1],), tf.int64))
         self.identity = [self._rows.dtype.name, known, int(splits[-1])]
+        self.tensors = [self._rows.flat_values, self._shapes]
 
     def fetch(self, indices: tf.Tensor) -> list[Any]:
         return [tf.gather(self._rows, indices), tf.gather(self._shapes, indices)]

@@ -137,6 +137,21 @@ def stat_file(path: str) -> tuple[int, int]:
     return local.st_size, local.st_mtime_ns
 
 
+def require_unchanged(path: str, size_bytes: int, mtime_ns: int) -> None:
+    """Raise CorruptDataError where a file's size or modification time is not what it was when it was opened."""
+    try:
+        size, mtime = stat_file(path)
+    except FileNotFoundError as error:
+        raise CorruptDataError(
+            f"{path!r} was {size_bytes} bytes when it was opened and is gone: bring it back, and make the pipeline anew"
+        ) from error
+    if (size, mtime) != (size_bytes, mtime_ns):
+        raise CorruptDataError(
+            f"{path!r} changed while it was in use: it was {size_bytes} bytes, modified at {mtime_ns} ns; it is {size} "
+            f"bytes, modified at {mtime} ns: make the pipeline anew"
+        )
+
+
 def masked_crc(data: bytes) -> int:
     """The checksum that TFRecord files store: CRC-32C, rotated, plus a constant.
 

@@ -46,7 +46,7 @@ from tfjax.sources.python import fetch_rows, register
 from tfjax.sources.stream import Stream
 from tfjax.spec import format_bytes
 
-__all__ = ["Format", "How", "Opened", "ParsedRecords", "Records", "Slice", "choose_how", "open_slices", "with_records"]
+__all__ = ["Format", "How", "Opened", "ParsedRecords", "Records", "Slice", "choose_how", "open_slices"]
 
 Format = Literal["tfrecord", "array_record"]
 How = Literal["held", "mmap", "graph", "read"]
@@ -148,7 +148,7 @@ class Records:
         return self.files.locate(index)
 
     def stamp(self) -> str | None:
-        """Paths, sizes and modification times of the files, and which of their records are taken."""
+        """Names, sizes and modification times of the files, and which of their records are taken."""
         return self.files.stamp()
 
     def check(self) -> None:
@@ -321,24 +321,3 @@ class Opened:
     source: Source | Stream
     decode: Callable[..., Any]
     info: Any = None
-
-
-def with_records(source: Source, **changes: Any) -> Source:
-    """A source of this file with other fields of its Records (`how`, `verify_payload`).
-
-    >>> with_records(object(), how="mmap")
-    Traceback (most recent call last):
-    TypeError: options: fetch and verify_payload are for record files, and this source is object
-    """
-    if isinstance(source, ParsedRecords):
-        return replace(source, records=_changed(source.records, **changes))
-    if isinstance(source, Records):
-        return _changed(source, **changes)
-    kind = type(source).__name__
-    raise TypeError(f"options: fetch and verify_payload are for record files, and this source is {kind}")
-
-
-def _changed(records: Records, **changes: Any) -> Records:
-    if records.format == "array_record" and "verify_payload" in changes:
-        raise TypeError("options: verify_payload is for TFRecord files: the reader of ArrayRecord always checks")
-    return replace(records, **changes)

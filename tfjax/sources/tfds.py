@@ -21,7 +21,7 @@ from tfjax.sources._tfds_features import do_not_convert, flatten_features, guard
 from tfjax.sources.base import Source
 from tfjax.sources.records import Format, Opened, ParsedRecords, Records, Slice, open_slices
 
-__all__ = ["Opened", "open_tfds"]
+__all__ = ["Opened", "feature_path", "open_tfds", "skipping"]
 
 
 def open_tfds(
@@ -71,6 +71,50 @@ def open_tfds(
     if as_supervised:
         decode = _supervised(builder, decode)
     return Opened(source=source, decode=decode, info=builder.info)
+
+
+def skipping(features: Any, decoders: Any, image: str) -> Any:
+    """The decoders that leave an image, at a path such as "image" or "photos/front", as it is stored.
+
+    Raises:
+        KeyError: there is no image at this path that TFDS would decode.
+    """
+    tfds = import_tfds()
+    feature, *path = features, *image.split("/")
+    is_partial = isinstance(decoders, tfds.decode.PartialDecoding)
+    given = all_given = decoders.decoders if is_partial else decoders
+    for key in path:
+        if not isinstance(feature, tfds.features.FeaturesDict) or key not in feature:
+            raise KeyError(image)
+        feature = feature[key]
+        given = (given or {}).get(key)
+    is_image = type(feature) is tfds.features.Image and feature.tf_dtype.is_integer  # bits of floats go as RGBA
+    if not is_image or given is not None:
+        raise KeyError(image)
+    skip: Any = tfds.decode.SkipDecoding()
+    for key in reversed(path):
+        skip = {key: skip}
+    merged = _merged(all_given, skip)
+    return tfds.decode.PartialDecoding(decoders.extract_features(features), merged) if is_partial else merged
+
+
+def feature_path(supervised_keys: Any, leaf: str) -> str:
+    """Where a leaf of a supervised example, such as "0", is among the features.
+
+    >>> feature_path((("photo", "boxes"), "label"), "0/1/left")
+    'boxes/left'
+    """
+    if isinstance(supervised_keys, str):
+        return f"{supervised_keys}/{leaf}".rstrip("/")
+    first, _, rest = leaf.partition("/")
+    return feature_path(supervised_keys[first if isinstance(supervised_keys, Mapping) else int(first)], rest)
+
+
+def _merged(one: Any, other: Any) -> Any:
+    """Nested dicts of decoders as one."""
+    if not one:
+        return other
+    return {**one, **{k: _merged(one.get(k), v) if isinstance(v, Mapping) else v for k, v in other.items()}}
 
 
 def _format(builder: Any) -> Format:
