@@ -5,6 +5,8 @@ check_run(chain.write().iterate(epochs=3), run(chain, 3 * len(chain)))
 """
 
 from . import functions as functions
+from .apply import Apply as Apply
+from .apply import RandomApply as RandomApply
 from .batch import Batch as Batch
 from .cache import Cache as Cache
 from .chain import Chain as Chain

@@ -75,6 +75,7 @@ structures = st.recursive(
 others = st.dictionaries(st.just("a"), plain_leaves)
 text = others.map(lambda rest: rest | {"text": Leaf("text", ())})
 texts = others.map(lambda rest: rest | {"text": Leaf("text", (2,))})
+images = others.map(lambda rest: rest | {"image": Leaf("uint8", (4, 5, 3))})
 tokens = others.map(lambda rest: rest | {"tokens": Leaf("tokens", ())})
 
 
@@ -82,6 +83,6 @@ tokens = others.map(lambda rest: rest | {"tokens": Leaf("tokens", ())})
 def sources(draw: st.DrawFn, sizes: Sequence[int]) -> Source:
     """As many examples of one random structure as one of `sizes` says."""
     kind = draw(st.sampled_from([Arrays, Examples]))
-    spec = draw(st.one_of(*[structures] * 5, text, texts if kind is Arrays else tokens))
+    spec = draw(st.one_of(*[structures] * 5, images, text, texts if kind is Arrays else tokens))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     return kind([map_tree(lambda leaf: leaf.sample(rng), spec) for _ in range(draw(st.sampled_from(sizes)))])

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tfjax import image
 from tfjax._tensorflow import tf
 
 from .tree import Tree, is_text, leaves, map_tree
@@ -22,7 +23,7 @@ class Function:
 
     def __repr__(self) -> str:
         """The name, as this module exports it."""
-        return self.graph.__name__.upper()
+        return self.graph.__name__.upper() if hasattr(self.graph, "__name__") else repr(self.graph)
 
     def _repr_pretty_(self, printer: Any, _: bool) -> None:
         """What hypothesis prints."""
@@ -178,6 +179,26 @@ def toss_numpy(example: Tree, seed: np.ndarray) -> Tree:
     return map_tree(opposite, example) if tf.random.stateless_uniform([], seed) < 0.5 else example
 
 
+def crop_numpy(example: dict[str, Tree]) -> dict[str, Tree]:
+    """`CenterCrop(3)` on arrays of 4 x 5 pixels, or of those that it made."""
+    height, width, _ = example["image"].shape
+    y, x = (height - 3) // 2, (width - 3) // 2
+    return example | {"image": example["image"][y : y + 3, x : x + 3]}
+
+
+def mirror_numpy(example: dict[str, Tree], seed: np.ndarray) -> dict[str, Tree]:
+    """`RandomFlip(vertical=True)` on arrays."""
+    rows, columns = tf.random.stateless_uniform([2], seed).numpy() < 0.5
+    return example | {"image": example["image"][:: -1 if rows else 1, :: -1 if columns else 1]}
+
+
+def brighten_numpy(example: dict[str, Tree], seed: np.ndarray) -> dict[str, Tree]:
+    """`RandomBrightness((-30, 40))` on arrays."""
+    share = tf.random.stateless_uniform([1], seed).numpy()
+    values = np.round(example["image"] + (np.float32(-30) + share * np.float32(70)))
+    return example | {"image": np.clip(values, 0, 255).astype(np.uint8)}
+
+
 NEGATE = Function(negate, lambda e: map_tree(opposite, e))
 FLIP = Function(flip, flip_numpy)
 TWICE = Function(twice, lambda e: (e, map_tree(opposite, e)))
@@ -191,4 +212,7 @@ EVERYTHING = Function(everything, lambda _: True)
 DRAW = Function(draw, draw_numpy)
 EXPOSE = Function(expose, expose_numpy)
 TOSS = Function(toss, toss_numpy)
+CROP = Function(image.CenterCrop(3), crop_numpy)
+MIRROR = Function(image.RandomFlip(vertical=True), mirror_numpy)
+BRIGHTEN = Function(image.RandomBrightness((-30, 40)), brighten_numpy)
 NEGATE_BATCH = Function(lambda b: jax.tree.map(opposite_array, b), lambda b: map_tree(opposite, b))

@@ -18,7 +18,8 @@ from .take import Take
 def refusal(before: Sequence[Stage], stage: Stage) -> str | None:
     """Why `stage` may not follow the stages `before`."""
     kinds = [type(s) for s in before]
-    shuffled, batched, drawn = Shuffle in kinds, Batch in kinds, RandomMap in kinds
+    shuffled, batched = Shuffle in kinds, Batch in kinds
+    drawn = any(issubclass(kind, RandomMap) for kind in kinds)
     limited = shuffled and any(kind in (Take, Skip) for kind in kinds[kinds.index(Shuffle) :])
     match stage:
         case DeviceMap() if not batched:

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 from hypothesis import assume
 from hypothesis import strategies as st
 
 from . import functions as f
+from .apply import Apply, RandomApply
 from .batch import Batch
 from .cache import Cache
 from .chain import Chain
@@ -36,7 +38,8 @@ splits = st.sampled_from(FRACTIONS).flatmap(
     lambda parts: st.builds(Split, st.just(parts), st.sampled_from([name for name, _ in parts]), seeds)
 )
 counted = st.one_of(st.builds(Take, st.sampled_from([7, 12, 2, 1])), st.builds(Skip, st.sampled_from([1, 3])))
-ordered = st.one_of(st.builds(Shuffle, seeds), splits, counted, st.builds(Seed, seeds), st.builds(Cache))
+caches = st.builds(Cache, st.sampled_from(["memory", "folder"]), st.booleans())
+ordered = st.one_of(st.builds(Shuffle, seeds), splits, counted, st.builds(Seed, seeds), caches)
 filters = st.sampled_from([f.SOME, f.SOME, f.EVERYTHING]).map(Filter)
 keeping = st.one_of(
     st.sampled_from([f.NEGATE, f.FLIP, f.LENGTHS]).map(Map), st.just(RandomMap(f.TOSS)), st.just(Map(f.MARK))
@@ -44,6 +47,7 @@ keeping = st.one_of(
 wrapping = st.one_of(st.sampled_from([f.DRAW, f.EXPOSE]).map(RandomMap), st.just(Map(f.TWICE)))
 keyed = st.sampled_from([Select, Drop])
 shuffles = st.builds(Shuffle, seeds)
+applied = st.sampled_from([Apply(f.CROP), RandomApply(f.MIRROR), RandomApply(f.BRIGHTEN)])
 stages = st.one_of(shuffles, shuffles, ordered, filters, keeping, wrapping, keyed, st.just(f.UNROLL))
 
 
@@ -55,6 +59,12 @@ def is_loose(chain: Chain) -> bool:
     return text or tokens or chain.stages[-1:] == (Map(f.UNROLL),)
 
 
+def has_image(chain: Chain) -> bool:
+    """Whether examples at the end of this chain have an image where ops look for one."""
+    example = chain.raw(0)[0]
+    return isinstance(example, dict) and isinstance(example.get("image"), np.ndarray) and example["image"].ndim == 3
+
+
 def fits(chain: Chain, stage: Stage) -> bool:
     """Whether the stage may stand at the end of this chain, and leaves something of each of three epochs."""
     if refusal(chain.stages, stage):
@@ -62,7 +72,9 @@ def fits(chain: Chain, stage: Stage) -> bool:
     loose = is_loose(chain)
     if loose and isinstance(stage, Map | RandomMap) and stage.fn in (f.TWICE, f.DRAW, f.EXPOSE, f.UNROLL):
         return False  # such leaves stay at the top, where they can be named
-    if loose and isinstance(stage, Cache):
+    if loose and isinstance(stage, Cache) and stage.where == "memory":
+        return False
+    if isinstance(stage, Apply | RandomApply) and not has_image(chain):
         return False
     if stage == Map(f.MARK) and not isinstance(chain.raw(0)[0], dict):
         return False
@@ -73,7 +85,8 @@ def fits(chain: Chain, stage: Stage) -> bool:
 def example_chains(draw: st.DrawFn, sizes: Sequence[int] = SIZES) -> Chain:
     """Up to 6 stages before `batch`."""
     chain = Chain(draw(sources(sizes)))
-    for stage in draw(st.sampled_from([4, 6, 2]).flatmap(lambda n: st.lists(stages, min_size=n, max_size=n))):
+    options = st.booleans().flatmap(lambda op: applied if op else stages) if has_image(chain) else stages
+    for stage in draw(st.sampled_from([4, 6, 2]).flatmap(lambda n: st.lists(options, min_size=n, max_size=n))):
         if stage in (Select, Drop):
             chain = choose_keys(draw, chain, stage)
         elif stage is f.UNROLL:

@@ -1,0 +1,1 @@
+"""What is done to an example inside the graph: frozen dataclasses of TensorFlow ops."""
