@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import mmap
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -53,6 +56,16 @@ def aligned_copy(array: np.ndarray) -> np.ndarray:
     return frozen(out)
 
 
+def aligned(shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
+    """Zeros that start where a CPU device, and TensorFlow, can share them; pages are taken as they are written.
+
+    They are mapped, because NumPy asks for huge pages, whose first writes cost four times as much.
+    """
+    count = math.prod(shape)
+    memory = mmap.mmap(-1, max(count * dtype.itemsize, 1))
+    return np.frombuffer(memory, dtype, count).reshape(shape)
+
+
 def frozen(array: np.ndarray) -> np.ndarray:
     """The same array, read-only: for one that nobody else has."""
     array.flags.writeable = False
@@ -65,6 +78,15 @@ def physical_bytes() -> int | None:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):
         return None
+
+
+def available_bytes() -> int | None:
+    """The memory that can be taken without swapping; all of this machine's where only that is known."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        return physical_bytes()
 
 
 def native(array: np.ndarray) -> np.ndarray:

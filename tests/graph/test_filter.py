@@ -107,3 +107,14 @@ def test_nothing_or_everything_is_kept() -> None:
 def test_over_a_cache() -> None:
     pipe = rows().map(lambda e: {"a": e["a"] * 3}).cache("memory").filter(lambda e: e["a"] % 2 == 0).batch(5)
     assert pipe.peek()["a"].tolist() == [0, 6, 12, 18, 24]
+
+
+def test_a_file_that_cannot_be_read_fails_a_predicate_that_reads_it(tmp_path):
+    paths = [tmp_path / f"{i}.jpg" for i in range(3)]
+    for path in paths:
+        path.write_bytes(b"\xff\xd8\xff" + b"x" * 20)
+    (tmp_path / "notes.txt").write_bytes(b"no image")
+    pipe = tfjax.from_folder(tmp_path, labels={**{p.name: 1 for p in paths}, "notes.txt": 0})
+    assert len(pipe.filter(lambda e: e["label"] == 1)) == 3
+    with pytest.raises(tfjax.CorruptDataError, match=r"notes\.txt"):
+        len(pipe.filter(lambda e: tf.strings.length(e["image"]) > 10))

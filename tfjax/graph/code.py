@@ -1,6 +1,7 @@
 """A hash of what a user's function computes: its code, constants, defaults, closure, and the globals that it names.
 
-A module of the user's own is not hashed, for what is in it may change.
+A module of the user's own is not hashed, for what is in it may change; of TensorFlow, NumPy and Python's own modules
+the name alone counts, whatever their version.
 
 Where any of these holds something that cannot be hashed for sure, there is no hash, and nothing is kept by it.
 
@@ -70,14 +71,10 @@ def _names(code: types.CodeType) -> set[str]:
     return set(code.co_names).union(*(_names(c) for c in inner))
 
 
-def _version(module: types.ModuleType) -> str:
-    """What tells one state of a module from another: only of libraries is it the version; one's own may be edited."""
+def _is_library(module: types.ModuleType) -> bool:
+    """Whether a module is nobody's own, who might edit it."""
     top = module.__name__.split(".")[0]
-    if top in sys.stdlib_module_names:
-        return sys.version
-    if top not in ("tensorflow", "numpy"):
-        raise _Unhashable(module)
-    return str(getattr(sys.modules.get(top), "__version__", ""))
+    return top in sys.stdlib_module_names or top in ("tensorflow", "numpy")
 
 
 def _value(value: Any, seen: tuple[Any, ...]) -> Iterator[str]:
@@ -91,7 +88,7 @@ def _value(value: Any, seen: tuple[Any, ...]) -> Iterator[str]:
         yield from _value(sorted(value, key=repr), seen)
     elif isinstance(value, dict):
         yield from _value(list(value.items()), seen)
-    elif isinstance(value, types.ModuleType):
-        yield f"{value.__name__} {_version(value)}"
+    elif isinstance(value, types.ModuleType) and _is_library(value):
+        yield value.__name__
     else:
         yield from _function(value, seen)

@@ -5,22 +5,20 @@ from __future__ import annotations
 import hashlib
 import sys
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from tfjax._tensorflow import tf
-from tfjax.graph.code import code_hash
-from tfjax.graph.element import describe_spec
-from tfjax.graph.order import golden_permutation
+from tfjax.graph.key import prefix_key, probes, some_of
+from tfjax.graph.moment import Moment
 from tfjax.graph.plan import origin_of
-from tfjax.graph.rows import FAILURES, Rows, failure_error
-from tfjax.graph.stages import Cache, Chain, Map, Options, Stage
+from tfjax.graph.rows import Mapped, Rows, failure_error
+from tfjax.graph.stages import Chain, Stage, named_stages
 from tfjax.sources.disk import cache_folder, load_array, save_array
 
 _ROWS_AT_A_TIME = 1024
-_PROBES = 8
 _of_stage: weakref.WeakKeyDictionary[Stage, np.ndarray] = weakref.WeakKeyDictionary()
 
 
@@ -60,10 +58,17 @@ def _path(key: str) -> Path | None:
 
 
 def _list(asked: Rows, chain: Chain) -> np.ndarray:
+    # A label that is held in memory says what it says, whether its file can be read or not.
+    columns: frozenset[int] = getattr(origin_of(chain).source, "columns", frozenset())
+    reads_files = not isinstance(asked, Mapped) or not asked.loop.reads <= columns
+
     def step(start: tf.Tensor) -> tf.Tensor:
         positions = tf.range(start, tf.minimum(start + _ROWS_AT_A_TIME, asked.length), dtype=tf.int64)
-        keep = asked.fetch(tf.constant(0, tf.int64), positions).leaves[0]
-        return tf.boolean_mask(positions, keep)
+        got = asked.fetch(Moment.start(), positions)
+        if got.ok is None or not reads_files:
+            return tf.boolean_mask(positions, got.leaves[0])
+        with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(got.ok), ["unreadable example"])]):
+            return tf.boolean_mask(positions, got.leaves[0])
 
     step = tf.autograph.experimental.do_not_convert(step)
     starts = tf.data.Dataset.range(0, asked.length, _ROWS_AT_A_TIME)
@@ -76,46 +81,22 @@ def _list(asked: Rows, chain: Chain) -> np.ndarray:
 
 
 def _diagnose(asked: Rows, chain: Chain, start: int) -> Exception | None:
-    epoch = tf.constant(0, tf.int64)
+    moment = Moment.start()
     for position in range(start, min(start + _ROWS_AT_A_TIME, asked.length)):
         at = tf.constant([position], tf.int64)
-        failure = asked.diagnose(epoch, at)
+        failure = asked.diagnose(moment, at)
         if failure is not None:
-            return failure_error(failure, int(asked.index(epoch, at)[0]), origin_of(chain).source)
+            return failure_error(failure, int(asked.index(moment, at)[0]), origin_of(chain).source)
     return None
 
 
 def _key(chain: Chain, before: Rows) -> str | None:
     """What the list depends on; None where it cannot be told for sure, or nothing is stored in files."""
-    origin = origin_of(chain)
-    stamp = origin.source.stamp()
-    stages = [s for s in chain[1:] if not isinstance(s, Cache | Options)]
-    hashes = [code_hash(s.fn) for s in stages if isinstance(s, Map) and s.name is None]
-    if stamp is None or None in hashes or before.length == 0:
+    named = prefix_key(chain, before.element, before.length)
+    if None in named.values() or before.length == 0:
         return None
-    described = [s.describe() for s in stages]
-    spec = [(path, describe_spec(s)) for path, s in before.element.leaves()]
-    versions = (tf.__version__, sys.version_info[:2])
-    facts = (stamp, origin.source.identity, spec, hashes, golden_permutation(), versions, _probes(before))
-    names = (origin.describe(), described)
-    where, state = (hashlib.sha256(repr(x).encode()).hexdigest()[:32] for x in (names, (names, facts)))
+    stages = [origin_of(chain).describe(), *(s.describe() for s in named_stages(chain).values())]
+    versions = (tf.__version__, np.__version__, sys.version)
+    facts = (stages, named, versions, probes(before, some_of(range(before.length))))
+    where, state = (hashlib.sha256(repr(x).encode()).hexdigest()[:32] for x in (stages, facts))
     return f"{where}-{state}"
-
-
-def _probes(rows: Rows) -> Sequence[str]:
-    out = []
-    for position in np.linspace(0, rows.length - 1, _PROBES).astype(np.int64):
-        try:
-            out.append(digest(rows.fetch(tf.constant(0, tf.int64), tf.constant([position])).leaves))
-        except FAILURES:  # the predicate may not read what fails; if it does, that is said when it is asked
-            out.append("failed")
-    return out
-
-
-def digest(leaves: Sequence[tf.Tensor]) -> str:
-    """A digest of the values of some leaves."""
-    made = hashlib.sha256()
-    for leaf in leaves:
-        value = leaf.to_tensor() if isinstance(leaf, tf.RaggedTensor) else leaf
-        made.update(tf.io.serialize_tensor(value).numpy())
-    return made.hexdigest()
