@@ -11,13 +11,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from tfjax.bridge.leaf import Leaf, converters, leaves_of
+from tfjax.bridge.leaf import Leaf, carried_of, converters, leaves_of
+from tfjax.device_cache import DeviceRows, with_mask
+from tfjax.device_functions import DeviceFunction, composed
 from tfjax.errors import PlacementError
+from tfjax.graph.stages import DeviceMap
 from tfjax.placement.put import Putter
 from tfjax.placement.target import Target, batch_parts, check_batch, check_cut
 from tfjax.spec import Structure
-
-DeviceFunction = Callable[[Any], Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,21 +30,26 @@ class Delivery:
         converters: for each leaf, how it leaves TensorFlow.
         moved: the leaves that are put on devices; the others stay on the host, or are shared already.
         put: puts those on their devices.
-        functions: applied to the placed batch, in this order.
+        function: applied to the placed batch and what is carried beside it; None where there is nothing to apply.
+        held: rows that lie on the devices already, which the function is given in place of a batch.
     """
 
     structure: Structure
     converters: Sequence[Callable[[Any], Any]]
     moved: Sequence[int]
     put: Putter
-    functions: Sequence[DeviceFunction]
+    function: DeviceFunction | None
+    held: DeviceRows | None = None
 
     def deliver(self, leaves: list[Any]) -> Any:
         """Put the leaves on their devices, rebuild the structure, apply the device functions."""
-        batch = self.structure.unflatten(self.place(leaves))
-        for fn in self.functions:
-            batch = fn(batch)
-        return batch
+        placed = self.place(leaves)
+        if self.held is not None and self.function is not None:
+            return self.function(self.held.arrays, placed)
+        if self.function is None:
+            return self.structure.unflatten(placed)
+        count = len(self.structure.paths)
+        return self.function(self.structure.unflatten(placed[:count]), placed[count:])
 
     def place(self, leaves: list[Any]) -> list[Any]:
         """Put the leaves on their devices, all in one call."""
@@ -54,7 +60,8 @@ class Delivery:
         except ValueError as error:  # of a stream whose batch sizes were not known when it was planned
             if self.put.divides([leaves[i].shape for i in self.moved]):
                 raise
-            shapes = ", ".join(f"{self.structure.paths[i]}: {leaves[i].shape}" for i in self.moved)
+            paths = self.structure.paths
+            shapes = ", ".join(f"{paths[i]}: {leaves[i].shape}" for i in self.moved if i < len(paths))
             raise PlacementError(
                 f"a batch of {shapes} does not divide over the {self.put.devices} devices: batch with "
                 "remainder='pad' or 'drop', or drop_remainder=True in the tf.data.Dataset"
@@ -65,7 +72,7 @@ class Delivery:
         return out
 
 
-def delivery_of(plan: Any, target: Target, functions: Sequence[DeviceFunction]) -> Delivery:
+def delivery_of(plan: Any, target: Target, stages: Sequence[DeviceMap]) -> Delivery:
     """How the elements of a plan are delivered.
 
     Where the only device is the CPU whose memory TensorFlow uses, leaves are shared through DLPack and nothing is put;
@@ -73,9 +80,17 @@ def delivery_of(plan: Any, target: Target, functions: Sequence[DeviceFunction]) 
 
     Raises:
         PlacementError: batches do not divide over the devices, or a spec is longer than a leaf's rank.
+        ValueError: a random device function, over batches that are cut into one part a device.
     """
     plan.element.require_deliverable()
-    leaves, share = leaves_of(plan), target.is_host_memory
+    if plan.held is not None:
+        return _from_devices(plan, target, stages)
+    leaves, share = [*leaves_of(plan), *carried_of(plan)], target.is_host_memory
+    if plan.carried and target.per_device:
+        raise ValueError(
+            "random_device_map takes whole batches, and place_per_device cuts them: place them on a mesh, or split "
+            "keys in the mapped step"
+        )
     shardings = _shardings(target, leaves)
     moved = [i for i, leaf in enumerate(leaves) if not leaf.on_host]
     if plan.is_batched:
@@ -85,39 +100,76 @@ def delivery_of(plan: Any, target: Target, functions: Sequence[DeviceFunction]) 
     put = Putter(
         [shardings[i] for i in moved], committed=target.committed, split=target.devices if target.per_device else 0
     )
-    mapped = [without_host(jax.jit(fn), _host_keys(plan)) for fn in functions]
+    some = stages or plan.flips
+    mapped = without_host(jax.jit(composed(stages, plan.flips)), _host_keys(plan)) if some else None
     ways = converters(leaves, share=share, committed=target.committed)
     return Delivery(plan.element.structure, ways, () if share else moved, put, mapped)
 
 
-def delivered_spec(plan: Any, target: Target | None, functions: Sequence[DeviceFunction]) -> Any:
+def _from_devices(plan: Any, target: Target, stages: Sequence[DeviceMap]) -> Delivery:
+    """The delivery of rows that a device cache holds: the graph yields which they are, and no leaf."""
+    own, carried = leaves_of(plan), carried_of(plan)
+    if plan.element.host_keys or target.per_device:
+        what = "keep_on_host" if plan.element.host_keys else "place_per_device"
+        raise ValueError(
+            f"cache('device') gathers batches on the devices, which {what} takes apart: use cache('memory')"
+        )
+    shardings = _shardings(target, [*own, *carried])
+    check_batch(shardings[: len(own)], plan.batch_size, plan.tail)
+    for leaf, sharding in zip(own, shardings, strict=False):
+        _require_cut(leaf, leaf.shape, sharding)
+    structure = plan.element.structure
+    mask = structure.paths.index("['mask']") if plan.batches.remainder == "pad" else None
+    kept = [i for i in range(len(own)) if i != mask]
+    held = DeviceRows(plan, [own[i] for i in kept], [shardings[i] for i in kept], committed=target.committed)
+    gather, rest = held.gather(), composed(stages)
+
+    def function(arrays: Sequence[Any], words: Sequence[Any]) -> Any:
+        leaves, left = gather(arrays, words[0]), words[1:]
+        if mask is not None:
+            leaves, left = with_mask(leaves, left[0], mask), left[1:]
+        return rest(structure.unflatten(leaves), left)
+
+    share = target.is_host_memory
+    put = Putter(shardings[len(own) :], committed=target.committed)
+    ways = converters(carried, share=share, committed=target.committed)
+    return Delivery(structure, ways, () if share else range(len(carried)), put, jax.jit(function), held)
+
+
+def delivered_spec(plan: Any, target: Target | None, stages: Sequence[DeviceMap]) -> Any:
     """The pytree of `jax.ShapeDtypeStruct` that is delivered; no data is read.
 
     A dimension is None where it may differ from batch to batch. A leaf of strings, which JAX has no dtype for, is a
     `HostSpec`. Where batches are placed, the shardings that device functions give are those of the compiled functions.
     """
-    leaves, host = leaves_of(plan), _host_keys(plan)
+    # Flips change no spec, nor does a device cache.
+    keys = [leaf for leaf, carried in zip(carried_of(plan), plan.carried, strict=True) if carried.words == 2]
+    leaves = [*leaves_of(plan), *keys]
+    function = without_host(
+        functools.partial(_evaluated, composed(stages), placed=target is not None), _host_keys(plan)
+    )
     shardings: Sequence[Any] = [None] * len(leaves) if target is None else _shardings(target, leaves)
     unit = plan.batch_size or (math.lcm(*(batch_parts(s) for s in shardings if s is not None)))
 
     def batch(times: int | None) -> Any:
         shapes = [_shape(leaf, times and times * unit, target) for leaf in leaves]
-        spec = plan.element.structure.unflatten(list(map(_struct, leaves, shapes, shardings)))
-        for fn in functions:
-            spec = without_host(functools.partial(_evaluated, fn, placed=target is not None), host)(spec)
-        return spec
+        specs = list(map(_struct, leaves, shapes, shardings))
+        structure = plan.element.structure
+        count = len(structure.paths)
+        spec = structure.unflatten(specs[:count])
+        return function(spec, specs[count:]) if stages else spec
 
-    if not functions or all(None not in leaf.shape for leaf in leaves):
+    if not stages or all(None not in leaf.shape for leaf in leaves):
         return batch(None)
     # JAX evaluates no open dimension: what differs between two sizes is open.
     return jax.tree.map(_open, batch(1), batch(2))
 
 
-def _evaluated(fn: DeviceFunction, spec: Any, *, placed: bool) -> Any:
-    out = jax.eval_shape(fn, spec)
+def _evaluated(fn: DeviceFunction, spec: Any, carried: Sequence[Any], *, placed: bool) -> Any:
+    out = jax.eval_shape(fn, spec, carried)
     if not placed:
         return out
-    shardings = jax.jit(fn).lower(spec).compile().output_shardings
+    shardings = jax.jit(fn).lower(spec, carried).compile().output_shardings
     return jax.tree.map(lambda s, to: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=to), out, shardings)
 
 
@@ -134,9 +186,9 @@ def without_host(fn: DeviceFunction, host_keys: frozenset[str]) -> DeviceFunctio
     if not host_keys:
         return fn
 
-    def shown(batch: dict[str, Any]) -> Any:
+    def shown(batch: dict[str, Any], carried: Sequence[Any]) -> Any:
         kept = {k: v for k, v in batch.items() if k in host_keys}
-        out = fn({k: v for k, v in batch.items() if k not in host_keys})
+        out = fn({k: v for k, v in batch.items() if k not in host_keys}, carried)
         if not isinstance(out, dict):
             raise TypeError(f"device_map returned a {type(out).__name__}: beside keys kept on the host, return a dict")
         if both := sorted(kept.keys() & out.keys()):
@@ -151,9 +203,9 @@ def _host_keys(plan: Any) -> frozenset[str]:
 
 
 def _shardings(target: Target, leaves: Sequence[Leaf]) -> list[Any]:
-    return target.shardings(
-        [None if leaf.on_host else len(leaf.shape) for leaf in leaves], [leaf.path for leaf in leaves]
-    )
+    # A carried leaf without rows is the same everywhere, like a scalar.
+    ranks = [None if leaf.on_host else len(leaf.shape) if leaf.has_rows else 0 for leaf in leaves]
+    return target.shardings(ranks, [leaf.path for leaf in leaves])
 
 
 def _require_cut(leaf: Leaf, shape: tuple[int | None, ...], sharding: Any) -> None:
