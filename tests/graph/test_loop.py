@@ -8,6 +8,7 @@ import tensorflow as tf
 
 import tfjax
 from tfjax.graph.loop import Loop
+from tfjax.graph.plan import Run
 
 
 def pipe_of(rows: int = 12) -> "tfjax.Pipeline":
@@ -27,7 +28,9 @@ def loop_of(pipe: "tfjax.Pipeline") -> Loop:
 def loops(pipe: "tfjax.Pipeline") -> list[Any]:
     """The loops of the graph of a batch."""
     plan = pipe._plan
-    graph = tf.function(lambda n: plan._batch(0, n), autograph=False).get_concrete_function(tf.TensorSpec((), tf.int64))
+    run = Run(start_epoch=0, start=0, stop=None)
+    batch = tf.function(lambda n: plan._batch(run, n)[0], autograph=False)
+    graph = batch.get_concrete_function(tf.TensorSpec((), tf.int64))
     inner = [f.graph for f in graph.graph._functions.values() if hasattr(f, "graph")]
     return [op for g in (graph.graph, *inner) for op in g.get_operations() if op.type in LOOPS]
 

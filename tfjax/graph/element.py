@@ -20,7 +20,8 @@ _DENSE = {
     tf.SparseTensorSpec: "tf.sparse.to_dense(x)",
     tf.data.DatasetSpec: "x.take(n).batch(n, drop_remainder=True).get_single_element(), which is its first n elements,",
 }
-_FIXED = "resize, cut or pad it in map, or say its shape there with tf.ensure_shape"
+_FIXED = "cut or pad it in map, or say its shape there with tf.ensure_shape"
+_FIXED_IMAGE = "add Resize or a crop of tfjax.image, or say its shape in map with tf.ensure_shape"
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +93,8 @@ class Element:
         if shape.is_fully_defined():
             return None
         shown = tuple(shape) if shape.rank is not None else "of unknown rank"
-        return f"{path} is {shown}, and batch needs a static shape: {_FIXED}{self._or_drop(leaf)}"
+        fix = _FIXED_IMAGE if shape.rank == 3 else _FIXED
+        return f"{path} is {shown}, and batch needs a static shape: {fix}{self._or_drop(leaf)}"
 
     def no_device(self, leaf: int) -> str | None:
         """Why an array cannot be a jax.Array, with the fix; None where it can, or is kept on the host."""
@@ -100,7 +102,10 @@ class Element:
             return None
         path, key = self.structure.paths[leaf], self.structure.keys[leaf]
         fix = "encode it in map" if key is None else f"use drop({key!r}) or keep_on_host({key!r})"
-        return f"{path} is a string, which JAX has no dtype for: {fix}, or encode it as integers"
+        return (
+            f"{path} is a string, which JAX has no dtype for: {fix}, encode it as integers, or put "
+            "tfjax.image.Decode() before where it is an encoded image"
+        )
 
     def _or_drop(self, leaf: int) -> str:
         key = self.structure.keys[leaf]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from tfjax._tensorflow import tf
-from tfjax.graph.element import describe_spec
+from tfjax.graph.element import Element, describe_spec
 from tfjax.graph.fold import Functions
 from tfjax.graph.indexed import IndexedPlan
 from tfjax.graph.narrow import narrowed
 from tfjax.graph.plan import Plan, origin_of
 from tfjax.graph.settings import graph_settings
-from tfjax.graph.stages import Chain, Map
+from tfjax.graph.stages import Chain, Filter, Map
 from tfjax.spec import format_bytes
 
 
@@ -36,11 +36,34 @@ def _decisions(chain: Chain, plan: Plan, functions: Functions) -> list[str]:
     python = [f.name for s, f in functions.items() if isinstance(s, Map) and f.python]
     if python:
         out.append(f"Python in the graph: {', '.join(python)}; it holds the interpreter lock")
+    if plan.is_batched:
+        out += filter(None, (_widened(plan.element, i, chain, functions) for i in range(len(plan.element.specs))))
     settings = graph_settings(chain)
     calls = "AUTOTUNE" if settings.parallel_calls == tf.data.AUTOTUNE else settings.parallel_calls
     ahead = "AUTOTUNE" if settings.prefetch_batches == tf.data.AUTOTUNE else settings.prefetch_batches
     out.append(f"{calls} parallel calls, prefetch {ahead}, ram budget {format_bytes(settings.ram_budget_bytes)}")
     return out
+
+
+def _widened(element: Element, leaf: int, chain: Chain, functions: Functions) -> str | None:
+    """What it costs that an image which was uint8 is floats before batch."""
+    path, spec = element.structure.paths[leaf], element.specs[leaf]
+    if not (_is_image(spec) and spec.dtype.is_floating):
+        return None
+    read = {leaf}
+    for stage in reversed([s for s in chain if isinstance(s, Map) and not isinstance(s, Filter)]):
+        read = functions[stage].reads(read)
+        given = [functions[stage].takes.specs[i] for i in read]
+        if {spec.dtype for spec in given if _is_image(spec)} == {tf.uint8}:
+            return (
+                f"{path} becomes {spec.dtype.name} in {stage.describe()}, before batch: {spec.dtype.size} bytes a "
+                "value to move instead of 1; uint8, and on_device.normalize in device_map, cost less"
+            )
+    return None
+
+
+def _is_image(spec: tf.TypeSpec) -> bool:
+    return isinstance(spec, tf.TensorSpec) and (spec.shape.rank or 0) >= 3
 
 
 def _counts(plan: IndexedPlan) -> list[str]:

@@ -2,38 +2,48 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from tfjax._tensorflow import tf
-from tfjax.graph.element import Element, size_bytes
-from tfjax.graph.functions import Function
+from tfjax.graph.automatic import AutomaticCache, with_automatic_cache
+from tfjax.graph.cache.cached import Cached
+from tfjax.graph.cache.disk import disk_store
+from tfjax.graph.cache.encode import encoding
+from tfjax.graph.cache.memory import memory_store
+from tfjax.graph.cache.store import RowStore
+from tfjax.graph.element import Element
+from tfjax.graph.functions import Function, trace
+from tfjax.graph.held import Held, Positions
 from tfjax.graph.kept import kept_rows, remembered
-from tfjax.graph.memory import memory_cache
-from tfjax.graph.normal import deterministic, shuffle_last, without_caches
+from tfjax.graph.moment import Moment
+from tfjax.graph.normal import shuffle_last, without_caches
 from tfjax.graph.order import Chosen, Permutation, Transform, Window, split_rows
 from tfjax.graph.plan import origin_of
-from tfjax.graph.rows import Cached, Mapped, Ordered, Rows, SourceRows
+from tfjax.graph.rewrites.decode_crop import fuse_decode_and_crop
+from tfjax.graph.rewrites.late_flip import LateFlip, leave_flips
+from tfjax.graph.rewrites.resize_crop import fuse_resize_and_crop
+from tfjax.graph.rows import Mapped, Ordered, Rows, SourceRows
 from tfjax.graph.stages import (
     ORDER_STAGES,
     Batch,
     Cache,
     Chain,
+    DeviceCache,
     Filter,
     Map,
-    Origin,
-    Seed,
     Shuffle,
     Skip,
     Split,
     Stage,
     Take,
+    pipeline_seed,
 )
 
-AUTO_CACHE_BYTES = 250 * 2**20
 Functions = Mapping[Stage, Function]
 
 
@@ -43,15 +53,17 @@ class Folded:
 
     rows: Rows
     notes: list[str] = field(default_factory=list)
+    held: Held | None = None
+    caches: list[Cached] = field(default_factory=list)
+    flips: list[LateFlip] = field(default_factory=list)
 
 
-def pipeline_seed(chain: Chain) -> int:
-    """The seed of the random ops."""
-    return next((s.n for s in reversed(chain) if isinstance(s, Seed)), 0)
-
-
-def fold(chain: Chain, functions: Functions, *, caches: bool = True) -> Folded:
+def fold(
+    chain: Chain, functions: Functions, *, caches: bool = True, holds: bool = True, leaves_flips: bool = False
+) -> Folded:
     """Fold the stages before `batch` of an indexed pipeline.
+
+    Without device caches where nothing `holds` their rows; `leaves_flips` to the devices where that is said.
 
     Functions wait until the end, or until a cache: order stages only renumber rows, so all functions between two
     caches become one loop.
@@ -59,33 +71,56 @@ def fold(chain: Chain, functions: Functions, *, caches: bool = True) -> Folded:
     seed = pipeline_seed(chain)
     stop = next((i for i, s in enumerate(chain) if isinstance(s, Batch)), len(chain))
     chain = shuffle_last(chain[:stop] if caches else without_caches(chain[:stop]))
-    return _Folding(chain, functions, seed).folded()
+    chain = chain if holds else tuple(s for s in chain if not isinstance(s, DeviceCache))
+    rewritten, notes = with_automatic_cache(chain, functions)
+    flips: list[LateFlip] = []
+    for rule in (fuse_decode_and_crop, fuse_resize_and_crop):
+        rewritten, more = rule(rewritten)
+        notes += more
+    if leaves_flips:
+        rewritten, flips, more = leave_flips(rewritten, seed)
+        notes += more
+    folded = _Folding(rewritten, retraced(rewritten, functions), seed, notes, planned=chain).folded()
+    return dataclasses.replace(folded, flips=flips)
+
+
+def retraced(chain: Chain, functions: Functions) -> Functions:
+    """The function of each stage of a chain that was rewritten: anew where it, or what it is given, is another."""
+    origin = origin_of(chain)
+    element = Element(origin.source.spec, origin.structure)
+    found: dict[Stage, Function] = {}
+    for stage in chain:
+        if not isinstance(stage, Map):
+            continue
+        known = functions.get(stage)
+        is_same = known is not None and known.takes.specs == element.specs
+        found[stage] = fn = known if known is not None and is_same else trace(stage, element)
+        if not isinstance(stage, Filter):
+            element = fn.element
+    return found
 
 
 class _Folding:
     """One walk over a chain."""
 
-    def __init__(self, chain: Chain, functions: Functions, seed: int) -> None:
-        self.chain, self.functions, self.seed = chain, functions, seed
+    def __init__(self, chain: Chain, functions: Functions, seed: int, notes: list[str], *, planned: Chain) -> None:
+        self.chain, self.functions, self.seed, self.planned = chain, functions, seed, planned
         self.pending: list[Function] = []
-        self.notes: list[str] = []
+        self.caches: list[Cached] = []
+        self.notes = notes
+        self.held: Held | None = None
         origin = origin_of(chain)
         self.rows: Rows = SourceRows(origin.source, Element(origin.source.spec, origin.structure))
 
     def folded(self) -> Folded:
-        auto_at = self._automatic_cache()
-        if auto_at == 0:
-            self._cache(self.chain[0], automatic=True)
-        for at, stage in enumerate(self.chain[1:], 1):
+        for stage in self.chain[1:]:
             self._add(stage)
-            if at == auto_at:
-                self._cache(stage, automatic=True)
-        return Folded(self._mapped(), self.notes)
+        return Folded(self._mapped(), self.notes, self.held, self.caches)
 
     def _add(self, stage: Stage) -> None:
         if isinstance(stage, Filter):
             asked = Mapped(self.rows, [*self.pending, self.functions[stage]], seed=0)
-            prefix = self.chain[: self.chain.index(stage) + 1]
+            prefix = self.planned[: self.planned.index(stage) + 1]
             choose = functools.partial(kept_rows, prefix, asked, self._mapped())
             self.rows = Ordered(self.rows, Chosen(remembered(stage, choose)))
         elif isinstance(stage, Map):
@@ -93,35 +128,33 @@ class _Folding:
         elif isinstance(stage, ORDER_STAGES):
             self.rows = Ordered(self.rows, _transform(stage, self.rows))
         elif isinstance(stage, Cache):
-            self._cache(stage, automatic=False)
+            self._cache(stage, stage.describe())
+        elif isinstance(stage, AutomaticCache):
+            self._cache(stage.owner, stage.describe())
+        elif isinstance(stage, DeviceCache):
+            self.held = Held(stage, self.planned[: self.planned.index(stage)], self._mapped())
+            self.rows, self.pending = Positions(self.held.rows), []
 
     def _mapped(self) -> Rows:
         if not self.pending:
             return self.rows
         return Mapped(self.rows, self.pending, self.seed)
 
-    def _cache(self, owner: Stage, *, automatic: bool) -> None:
-        rows = self._mapped()
-        title = f"automatic cache after {owner.describe()}" if automatic else owner.describe()
-        self.rows, self.pending = Cached(rows, memory_cache(owner, rows.length, rows.element, title)), []
-
-    def _automatic_cache(self) -> int | None:
-        """After which stage the automatic cache stands: the last deterministic one whose rows fit."""
-        if not origin_of(self.chain).auto_cache or any(isinstance(s, Cache) for s in self.chain):
-            return None
-        best, element = None, self.rows.element
-        prefix = deterministic(self.chain)
-        for at, stage in enumerate(prefix):
-            if isinstance(stage, Map) and not isinstance(stage, Filter):
-                element = self.functions[stage].element
-            row = size_bytes(element)
-            if isinstance(stage, Origin | Map) and row is not None and row * self.rows.length <= AUTO_CACHE_BYTES:
-                best = at
-        if best is None:
-            self.notes.append(
-                f"no automatic cache: rows of {element.describe()} have no fixed size, or need over 250 MiB"
-            )
-        return best
+    def _cache(self, owner: Stage, title: str) -> None:
+        given, decoded = self.pending[-1].element if self.pending else self.rows.element, []
+        make: Callable[[], RowStore]
+        if isinstance(owner, Cache) and owner.path is not None:
+            coded = encoding(given)
+            if coded is not None:
+                self.pending, decoded = [*self.pending, coded[0]], [coded[1]]
+            rows, chain = self._mapped(), self.planned[: self.planned.index(owner)]
+            make = functools.partial(disk_store, owner, owner.path, chain, given, rows)
+        else:
+            rows, asked_for = self._mapped(), isinstance(owner, Cache)
+            limit = owner.limit_bytes if isinstance(owner, Cache) else None
+            make = functools.partial(memory_store, given, rows.length, title, limit_bytes=limit, checked=asked_for)
+        cached = Cached(rows, owner, title, make)
+        self.rows, self.pending, self.caches = cached, decoded, [*self.caches, cached]
 
 
 def _transform(stage: Stage, rows: Rows) -> Transform:
@@ -139,5 +172,5 @@ def _transform(stage: Stage, rows: Rows) -> Transform:
 
 def _part(stage: Split, rows: Rows) -> np.ndarray:
     names, fractions = zip(*stage.fractions, strict=True)
-    index = rows.index(tf.constant(0, tf.int64), tf.range(rows.length, dtype=tf.int64)).numpy()
+    index = rows.index(Moment.start(), tf.range(rows.length, dtype=tf.int64)).numpy()
     return split_rows(index, fractions, names.index(stage.part), stage.seed)

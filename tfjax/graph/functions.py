@@ -12,7 +12,9 @@ from typing import Any
 from tfjax._tensorflow import tf
 from tfjax.errors import SpecError
 from tfjax.graph.element import Element, describe_spec
+from tfjax.graph.moment import Moment
 from tfjax.graph.stages import Filter, Map, RandomMap
+from tfjax.ops.strength import number_at
 from tfjax.spec import Structure
 
 RANDOM_OPS = frozenset(
@@ -43,29 +45,40 @@ SEED_SPEC = tf.TensorSpec((2,), tf.int64)
 
 @dataclass(frozen=True, eq=False)
 class Function:
-    """A stage's function over flat leaves; a random one takes a seed as its last argument."""
+    """A stage's function over flat leaves; a random one takes a seed after them, and one that varies its numbers."""
 
     name: str
     concrete: Any
-    arity: int
+    takes: Element
     element: Element
     random: bool
+    is_predicate: bool
+    strengths: tuple[Any, ...]
     decodes: bool
     python: bool
     has_effects: bool
     has_composites: bool
 
-    def __call__(self, leaves: Sequence[tf.Tensor], seed: tf.Tensor | None = None) -> list[tf.Tensor]:
-        """Apply it to the leaves of one example."""
-        arguments = [*leaves, seed] if self.random else list(leaves)
-        return list(self.concrete(*arguments))
+    def numbers(self, moment: Moment) -> list[tf.Tensor]:
+        """What its strengths are at a moment, each a float32 scalar."""
+        return [number_at(s, moment.step, moment.values) for s in self.strengths]
 
-    def inline(self, leaves: Sequence[tf.Tensor], seed: tf.Tensor | None = None) -> list[tf.Tensor]:
+    def __call__(
+        self, leaves: Sequence[tf.Tensor], seed: tf.Tensor | None = None, numbers: Sequence[tf.Tensor] = ()
+    ) -> list[tf.Tensor]:
+        """Apply it to the leaves of one example."""
+        return list(self.concrete(*self._arguments(leaves, seed, numbers)))
+
+    def inline(
+        self, leaves: Sequence[tf.Tensor], seed: tf.Tensor | None = None, numbers: Sequence[tf.Tensor] = ()
+    ) -> list[tf.Tensor]:
         """The same as ops of the graph that is being traced, where what nobody reads is pruned one by one."""
         if self.has_effects or self.has_composites or tf.executing_eagerly():
-            return self(leaves, seed)
+            return self(leaves, seed, numbers)
         graph = self.concrete.graph
-        given = [*leaves, *([seed] if self.random else []), *map(tf.identity, self.concrete.captured_inputs)]
+        # An identity brings a tensor of the graph around this one into it.
+        here = [*map(tf.identity, numbers)]
+        given = [*self._arguments(leaves, seed, here), *map(tf.identity, self.concrete.captured_inputs)]
         definition, replaced = graph.as_graph_def(), {t.op.name for t in graph.inputs}
         kept = [node for node in definition.node if node.name not in replaced]
         del definition.node[:]
@@ -75,11 +88,16 @@ class Function:
         names = [t.name for t in self.concrete.outputs]
         return list(tf.graph_util.import_graph_def(definition, input_map=feeds, return_elements=names, name="fn"))
 
+    def _arguments(
+        self, leaves: Sequence[tf.Tensor], seed: tf.Tensor | None, numbers: Sequence[tf.Tensor]
+    ) -> list[Any]:
+        return [*leaves, *([seed] if self.random else []), *numbers]
+
     def passes_through(self) -> dict[int, int]:
         """Output leaf to input leaf, where the function hands a leaf on as it came."""
         if self.has_composites:
             return {}  # ragged leaves are several tensors each
-        inputs = {id(t): i for i, t in enumerate(self.concrete.graph.inputs[: self.arity])}
+        inputs = {id(t): i for i, t in enumerate(self.concrete.graph.inputs[: len(self.takes.specs)])}
         found = {}
         for out, tensor in enumerate(self.concrete.outputs):
             source = tensor
@@ -89,11 +107,23 @@ class Function:
                 found[out] = inputs[id(source)]
         return found
 
+    def untouched(self, output: int) -> int | None:
+        """The input leaf that an output leaf is, where nothing else is computed from it; None otherwise.
+
+        A predicate's one output stands for all of its element, which it hands on.
+        """
+        passes = self.passes_through()
+        if self.is_predicate:
+            return None if output in self.reads([0]) else output
+        computed = set(range(len(self.element.specs))) - passes.keys()
+        leaf = passes.get(output)
+        return None if leaf in self.reads(computed) else leaf
+
     def reads(self, outputs: Iterable[int]) -> set[int]:
         """The input leaves that some output leaves are computed from."""
         if self.has_effects or self.has_composites:
-            return set(range(self.arity))
-        inputs = {id(t.op): i for i, t in enumerate(self.concrete.graph.inputs[: self.arity])}
+            return set(range(len(self.takes.specs)))
+        inputs = {id(t.op): i for i, t in enumerate(self.concrete.graph.inputs[: len(self.takes.specs)])}
         waiting, seen, found = [self.concrete.outputs[o].op for o in outputs], set(), set()
         while waiting:
             op = waiting.pop()
@@ -115,7 +145,7 @@ def trace(stage: Map, element: Element) -> Function:
     """
     structures: list[Structure] = []
     autograph = tf.__internal__.autograph
-    ours = stage.name is not None and not stage.decodes
+    ours = stage.op is not None or (stage.name is not None and not stage.decodes)
     fn = stage.fn if ours else autograph.tf_convert(stage.fn, autograph.control_status_ctx())
 
     def flat(*leaves: tf.Tensor) -> list[tf.Tensor]:
@@ -129,7 +159,8 @@ def trace(stage: Map, element: Element) -> Function:
         structures.append(structure)
         return [_to_tensor(stage, leaf, path) for leaf, path in zip(out, structure.paths, strict=True)]
 
-    specs = [*element.specs, SEED_SPEC] if isinstance(stage, RandomMap) else list(element.specs)
+    numbers = [tf.TensorSpec((), tf.float32)] * len(stage.strengths)
+    specs = [*element.specs, *([SEED_SPEC] if isinstance(stage, RandomMap) else []), *numbers]
     concrete = tf.function(flat, autograph=False).get_concrete_function(*specs)
     operations = list(operations_of(concrete.graph))
     refuse_state(stage.describe(), operations)
@@ -141,9 +172,11 @@ def trace(stage: Map, element: Element) -> Function:
     return Function(
         name=stage.describe(),
         concrete=concrete,
-        arity=len(element.specs),
+        takes=element,
         element=out,
         random=isinstance(stage, RandomMap),
+        is_predicate=isinstance(stage, Filter),
+        strengths=stage.strengths,
         decodes=stage.decodes,
         python=any(op.type in PYTHON_OPS for op in operations),
         has_effects=any(op.op_def.is_stateful and op.type not in WITHOUT_EFFECT for op in operations),

@@ -6,16 +6,13 @@ from typing import Any
 
 from tfjax._tensorflow import tf
 from tfjax.graph.element import describe_spec
-from tfjax.graph.fold import pipeline_seed
 from tfjax.graph.indexed import IndexedPlan
-from tfjax.graph.kept import digest
+from tfjax.graph.key import digest
+from tfjax.graph.moment import Moment
 from tfjax.graph.order import golden_permutation
 from tfjax.graph.plan import Plan, origin_of
 from tfjax.graph.rows import FAILURES
-from tfjax.graph.stages import Cache, Chain, KeepOnHost, Options, Origin, Place, Seed, stage_name
-
-# How a graph is run, where batches go and what is kept of it never change a batch.
-_WITHOUT_EFFECT = (Origin, Seed, Options, Cache, Place, KeepOnHost)
+from tfjax.graph.stages import Chain, named_stages, pipeline_seed
 
 
 def parts(chain: Chain, plan: Plan) -> dict[str, Any]:
@@ -31,16 +28,16 @@ def parts(chain: Chain, plan: Plan) -> dict[str, Any]:
         "seed": pipeline_seed(chain),
         "permutation": golden_permutation(),
     }
-    kept = [s for s in chain if not isinstance(s, _WITHOUT_EFFECT)]
-    return {**named, **{f"{i} {stage_name(s)}": s.describe() for i, s in enumerate(kept, 1)}}
+    return {**named, **{name: stage.describe() for name, stage in named_stages(chain).items()}}
 
 
 def probe(plan: Plan) -> str:
     """A digest of the first example of epoch 0, which sees closures, tables and decoders; empty for a stream."""
+    plan = plan.on_host
     if not isinstance(plan, IndexedPlan) or plan.rows.length == 0:
         return ""
     plan.check()
     try:
-        return digest(plan.rows.fetch(tf.constant(0, tf.int64), tf.zeros((1,), tf.int64)).leaves)[:8]
+        return digest(plan.rows.fetch(Moment.start(), tf.zeros((1,), tf.int64)).leaves)[:8]
     except FAILURES:  # what fails is said when it is delivered
         return ""

@@ -6,19 +6,26 @@ iterator is made between two epochs.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+from collections.abc import Callable, Sequence
 
 from tfjax._tensorflow import tf
 from tfjax.errors import TfjaxError
 from tfjax.graph.batches import Batches, add_mask, delivered
+from tfjax.graph.carried import Carried, DeviceKeys
 from tfjax.graph.element import Element
 from tfjax.graph.fold import Folded, Functions, fold
+from tfjax.graph.held import Held, carried_positions
+from tfjax.graph.moment import Moment
 from tfjax.graph.narrow import narrow_leaves, narrowing_error
 from tfjax.graph.order import batch_positions
 from tfjax.graph.plan import Run, origin_of
+from tfjax.graph.rewrites.late_flip import LateFlip
 from tfjax.graph.rows import Rows, failure_error
 from tfjax.graph.settings import graph_settings
-from tfjax.graph.stages import Batch, Chain
+from tfjax.graph.stages import Batch, Chain, DeviceCache, Map
+from tfjax.ops.image.flip import RandomFlip
 
 
 class IndexedPlan:
@@ -26,23 +33,46 @@ class IndexedPlan:
 
     kind = "indexed"
 
-    def __init__(self, chain: Chain, functions: Functions, element: Element) -> None:
+    def __init__(
+        self,
+        chain: Chain,
+        functions: Functions,
+        element: Element,
+        *,
+        on_host: bool = False,
+        accelerated: Callable[[], bool] = lambda: False,
+    ) -> None:
         """Plan a chain whose last stage yields `element`; rows are worked out when they are first needed.
+
+        Args:
+            chain: the stages.
+            functions: the traced function of each.
+            element: what they yield.
+            on_host: leave nothing to the devices: compute the rows of a device cache, and flip.
+            accelerated: whether batches go to an accelerator; asked where that makes a difference.
 
         Raises:
             SpecError: a leaf cannot be batched.
         """
         self._chain, self._functions = chain, functions
         self._settings = graph_settings(chain)
+        self._keys = DeviceKeys(chain)
         self._batch_stage = next((s for s in chain if isinstance(s, Batch)), None)
+        self._leaves_work, self._accelerated = self.is_batched and not on_host, accelerated
         if self.is_batched:
             element.require_static()
-        self._row_structure = element.structure
+        self._row_element, self._row_structure = element, element.structure
         self.element = delivered(element, self._batch_stage)
 
     @functools.cached_property
     def _folded(self) -> Folded:
-        return fold(self._chain, self._functions, caches=self._settings.caches)
+        return fold(
+            self._chain,
+            self._functions,
+            caches=self._settings.caches,
+            holds=self._leaves_work,
+            leaves_flips=self._leaves_work and _flips(self._chain) and self._accelerated(),
+        )
 
     @property
     def rows(self) -> Rows:
@@ -90,58 +120,109 @@ class IndexedPlan:
         return False
 
     def check(self) -> None:
-        """See `Plan`."""
+        """See `Plan`; caches are opened here, where what is wrong with them can be said."""
         origin_of(self._chain).source.check()
+        for cache in self._folded.caches:
+            cache.open()
+
+    @property
+    def cache_counts(self) -> tuple[int, int]:
+        """See `Plan`."""
+        counts = [cache.counts for cache in self._folded.caches]
+        return sum(hits for hits, _ in counts), sum(misses for _, misses in counts)
 
     def dataset(self, run: Run, *, narrow: bool) -> tf.data.Dataset:
         """See `Plan`."""
 
         def step(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            return tuple(narrow_leaves(self.element, self._batch(run.start_epoch, number), narrow=narrow))
+            leaves, carried = self._batch(run, number)
+            return (*narrow_leaves(self.element, leaves, narrow=narrow), *carried)
 
         step = tf.autograph.experimental.do_not_convert(step)
         steps = tf.data.Dataset.range(run.start, run.end)
         # One range and one map: there is nothing in it for tf.data to rewrite.
         return self._settings.apply(steps.map(step, num_parallel_calls=self._settings.parallel_calls), rewrite=False)
 
-    def where(self, start_epoch: int, number: int | tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
-        """The epoch of a global step, the positions of its rows, and which are real where some are padding."""
+    def where(self, run: Run, number: int | tf.Tensor) -> tuple[Moment, tf.Tensor, tf.Tensor | None]:
+        """The moment of a step of a run, the positions of its rows, and which are real where some are padding."""
         size, length = self.batches.size, self.rows.length
         padded = self.batches.remainder == "pad"
         # Where rows are padded, positions run on past the last row, and are clipped below.
         rows = -(-length // size) * size if padded else length
-        given = (number, self.batches.count, self.batches.first, size, rows, start_epoch)
+        given = (number, self.batches.count, self.batches.first, size, rows, run.start_epoch)
         epoch, positions = batch_positions()(*(tf.convert_to_tensor(n, tf.int64) for n in given))
         positions.set_shape((None if self.tail else size,))
+        # Counted from epoch 0, so that an epoch is the same whichever run it is of.
+        step = tf.cast(number, tf.int64) + run.start_epoch * self.batches.count
+        moment = Moment(epoch, step, {name: tf.constant(v, tf.float32) for name, v in run.values.items()})
         if not padded:
-            return epoch, positions, None
-        return epoch, tf.minimum(positions, length - 1), positions < length
+            return moment, positions, None
+        return moment, tf.minimum(positions, length - 1), positions < length
 
-    def _batch(self, start_epoch: int, number: tf.Tensor) -> list[tf.Tensor]:
-        epoch, positions, real = self.where(start_epoch, number)
-        got = self.rows.fetch(epoch, positions)
+    def _batch(self, run: Run, number: tf.Tensor) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+        """The leaves of a step, and what is carried beside them."""
+        moment, positions, real = self.where(run, number)
+        got = self.rows.fetch(moment, positions)
         leaves = list(got.leaves)
+        in_epoch = moment.step - moment.epoch * self.batches.count + self.batches.first
+        if self.held is not None:
+            which = leaves if real is None else [*leaves, real]
+            return [], [*(tf.cast(t, tf.uint32) for t in which), *self._keys(moment, in_epoch, got.index)]
         if got.ok is not None:
             with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(got.ok), ["unreadable example"])]):
                 leaves[:1] = [tf.identity(leaf) for leaf in leaves[:1]]
         if not self.is_batched:
-            return [tf.squeeze(leaf, 0) if isinstance(leaf, tf.Tensor) else leaf[0] for leaf in leaves]
+            return [tf.squeeze(leaf, 0) if isinstance(leaf, tf.Tensor) else leaf[0] for leaf in leaves], []
         if real is not None:
             leaves, _ = add_mask(self._row_structure, leaves, real)
         size = None if self.tail else self.batches.size
         for leaf, spec in zip(leaves, self.element.specs, strict=True):
             leaf.set_shape((size, *spec.shape))  # known to be so; costs nothing when the graph runs
-        return leaves
+        decided = [flip.decisions(moment, got.index) for flip in self.flips]
+        return leaves, [*decided, *self._keys(moment, in_epoch, got.index)]
+
+    @property
+    def carried(self) -> Sequence[Carried]:
+        """See `Plan`."""
+        held = () if self.held is None else carried_positions(padded=self.batches.remainder == "pad")
+        return (*held, *(flip.carried for flip in self.flips), *self._keys.carried)
+
+    @property
+    def flips(self) -> Sequence[LateFlip]:
+        """See `Plan`."""
+        return self._folded.flips if self._leaves_work and _flips(self._chain) else ()
+
+    @property
+    def held(self) -> Held | None:
+        """The rows of a device cache: what is yielded are their positions, and no leaf of the element."""
+        return self._folded.held if any(isinstance(s, DeviceCache) for s in self._chain) else None
+
+    @property
+    def on_host(self) -> IndexedPlan:
+        """See `Plan`."""
+        if self.held is None and not self.flips:
+            return self
+        return IndexedPlan(self._chain, self._functions, self._row_element, on_host=True)
+
+    def rows_of(self, held: Held, size: int) -> IndexedPlan:
+        """What a device cache holds, in order and by batches of a size."""
+        origin = dataclasses.replace(origin_of(held.chain), auto_cache=False)  # its rows are read once
+        chain = (origin, *held.chain[1:], Batch(size=size, remainder="keep"))
+        return IndexedPlan(chain, self._functions, held.rows.element)
 
     def diagnose(self, run: Run, step: int, error: Exception) -> Exception:
         """See `Plan`: the batch is computed again, one example and one stage at a time."""
         unfit = narrowing_error(self.element, error)
         if unfit is not None:
             return unfit
-        epoch, positions, _ = self.where(run.start_epoch, step)
+        moment, positions, _ = self.where(run, step)
         for position in tf.unstack(positions[:, None]):
-            failure = self.rows.diagnose(epoch, position)
+            failure = self.rows.diagnose(moment, position)
             if failure is not None:
-                index = int(self.rows.index(epoch, position)[0])
+                index = int(self.rows.index(moment, position)[0])
                 return failure_error(failure, index, origin_of(self._chain).source)
         return TfjaxError(f"step {step} failed, and did not when its examples were computed one by one: {error}")
+
+
+def _flips(chain: Chain) -> bool:
+    return any(isinstance(s, Map) and isinstance(s.op, RandomFlip) for s in chain)

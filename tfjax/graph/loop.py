@@ -6,11 +6,13 @@ and leaf. So leaves that no function computes do not enter it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 
 from tfjax._tensorflow import tf
 from tfjax.graph.element import Element
-from tfjax.graph.functions import SEED_SPEC, Function
+from tfjax.graph.functions import Function
+from tfjax.graph.moment import Moment
 
 
 class Loop:
@@ -39,22 +41,32 @@ class Loop:
             wanted = fn.reads(wanted)
         self._entering = sorted(wanted)
 
-    def __call__(self, index: tf.Tensor, leaves: Sequence[tf.Tensor], seeds: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    @property
+    def reads(self) -> frozenset[int]:
+        """The leaves that the functions compute from."""
+        return frozenset(self._entering)
+
+    def __call__(
+        self, moment: Moment, index: tf.Tensor, leaves: Sequence[tf.Tensor], seeds: Sequence[tf.Tensor]
+    ) -> list[tf.Tensor]:
         """Apply the functions to each row.
 
         Args:
+            moment: when; the same for all rows.
             index: int64 (n,), the identity of each row.
             leaves: tensors of shape (n, ...).
             seeds: one int64 (n, 2) for each random function.
         """
         out = {o: leaves[i] for o, i in self._kept.items()}
         if not self.is_empty:
+            numbers = [fn.numbers(moment) for fn in self.functions]
             rows = [*(leaves[i] for i in self._entering), *seeds] or [index]  # something to count the rows by
-            out.update(zip(self._computed, self._map(rows), strict=False))
+            done = self._map(functools.partial(self._one, numbers), rows)
+            out.update(zip(self._computed, done, strict=False))
         return [out[o] for o in range(len(self._out))]
 
-    def _map(self, rows: list[tf.Tensor]) -> list[tf.Tensor]:
-        """`_one` over rows, one at a time: whole batches run in parallel, which was measured faster.
+    def _map(self, one_row: Callable[[Sequence[tf.Tensor]], list[tf.Tensor]], rows: list[tf.Tensor]) -> list[tf.Tensor]:
+        """A function over rows, one at a time: whole batches run in parallel, which was measured faster.
 
         MapDefun is the op that calls a function for each row. It costs 1 us a row where the while loop of `tf.map_fn`
         costs 4.5, but takes no ragged rows, and is dropped where nobody reads its outputs.
@@ -62,9 +74,9 @@ class Loop:
         signature = [self._out[o] for o in self._computed] or [tf.TensorSpec((), tf.bool)]
         plain = all(isinstance(x, tf.Tensor) for x in rows) and all(isinstance(s, tf.TensorSpec) for s in signature)
         if not plain or any(fn.has_effects for fn in self.functions):
-            return list(tf.map_fn(self._one, rows, fn_output_signature=signature, parallel_iterations=1))
+            return list(tf.map_fn(one_row, rows, fn_output_signature=signature, parallel_iterations=1))
         specs = [tf.TensorSpec(x.shape[1:], x.dtype) for x in rows]
-        one = tf.function(lambda *row: self._one(row), autograph=False).get_concrete_function(*specs)
+        one = tf.function(lambda *row: one_row(row), autograph=False).get_concrete_function(*specs)
         done = tf.raw_ops.MapDefun(
             arguments=rows,
             captured_inputs=one.captured_inputs,
@@ -76,13 +88,13 @@ class Loop:
             leaf.set_shape((rows[0].shape[0], *spec.shape))
         return list(done)
 
-    def _one(self, row: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    def _one(self, numbers: Sequence[Sequence[tf.Tensor]], row: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         entered = dict(zip(self._entering, row, strict=False))
         # What did not enter is read by nothing that is wanted: it is pruned with its stand-in.
         leaves = [entered[i] if i in entered else _nothing(s) for i, s in enumerate(self._specs)]
         seeds = iter(row[len(self._entering) :])
-        for fn in self.functions:
-            leaves = fn.inline(leaves, next(seeds) if fn.random else None)
+        for fn, given in zip(self.functions, numbers, strict=True):
+            leaves = fn.inline(leaves, next(seeds) if fn.random else None, given)
         return [leaves[o] for o in self._computed] or [tf.constant(True)]
 
 
@@ -92,14 +104,3 @@ def _nothing(spec: tf.TensorSpec) -> tf.Tensor:
 
 def _is_fixed(spec: tf.TypeSpec) -> bool:
     return isinstance(spec, tf.TensorSpec) and spec.shape.is_fully_defined()
-
-
-def row_seeds(words: tf.Tensor, index: tf.Tensor) -> list[tf.Tensor]:
-    """[word, index] for each row and word: the stateless seeds of a batch, each int64 (n, 2).
-
-    Args:
-        words: uint64 (k,), one for each random function.
-        index: int64 (n,), the identity of each row in its source.
-    """
-    bits = tf.unstack(tf.bitcast(words, SEED_SPEC.dtype)) if words.shape[0] else []
-    return [tf.stack([tf.fill(tf.shape(index), word), index], axis=1) for word in bits]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tfjax.graph.element import Element
 from tfjax.graph.fold import Functions
 from tfjax.graph.indexed import IndexedPlan
@@ -11,11 +13,19 @@ from tfjax.graph.stream import StreamPlan
 from tfjax.sources.stream import Stream
 
 
-def make_plan(chain: Chain, functions: Functions, element: Element) -> Plan:
+def make_plan(chain: Chain, functions: Functions, element: Element, *, accelerated: Callable[[], bool]) -> Plan:
     """Plan a chain whose last stage yields `element`.
+
+    Args:
+        chain: the stages.
+        functions: the traced function of each.
+        element: what they yield.
+        accelerated: whether batches go to an accelerator.
 
     Raises:
         SpecError: a leaf cannot be batched.
     """
     streams = isinstance(origin_of(chain).source, Stream)
-    return StreamPlan(chain, functions, element) if streams else IndexedPlan(chain, functions, element)
+    if streams:
+        return StreamPlan(chain, functions, element)
+    return IndexedPlan(chain, functions, element, accelerated=accelerated)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from tfjax.graph.stages import ORDER_STAGES, Batch, Cache, Chain, Origin, RandomMap, Shuffle, Stage
+from tfjax.graph.stages import ORDER_STAGES, Batch, Cache, Chain, DeviceCache, Map, Origin, RandomMap, Shuffle, Stage
 
 
 def shuffle_last(chain: Chain) -> Chain:
@@ -22,12 +22,13 @@ def shuffle_last(chain: Chain) -> Chain:
 def without_caches(chain: Chain) -> Chain:
     """The chain with every cache left out, the automatic one included."""
     off = (dataclasses.replace(s, auto_cache=False) if isinstance(s, Origin) else s for s in chain)
-    return tuple(s for s in off if not isinstance(s, Cache))
+    return tuple(s for s in off if not isinstance(s, Cache | DeviceCache))
 
 
 def deterministic(chain: Chain) -> Chain:
     """The stages that yield the same rows every epoch, once the shuffle stands last."""
-    return chain[: _first(chain, (Shuffle, RandomMap, Batch))]
+    prefix = chain[: _first(chain, (Shuffle, Batch))]
+    return prefix[: next((i for i, s in enumerate(prefix) if isinstance(s, Map) and s.varies), len(prefix))]
 
 
 def _first(chain: Chain, kinds: tuple[type[Stage], ...]) -> int:

@@ -122,6 +122,17 @@ def epoch_words(seed: int, epoch: tf.Tensor, last: Sequence[int]) -> tf.Tensor:
     return words
 
 
+def row_seeds(words: tf.Tensor, index: tf.Tensor) -> list[tf.Tensor]:
+    """[word, index] for each row and word: the stateless seeds of a batch, each int64 (n, 2).
+
+    Args:
+        words: uint64 (k,), one for each random function.
+        index: int64 (n,), the identity of each row in its source.
+    """
+    bits = tf.unstack(tf.bitcast(words, tf.int64)) if words.shape[0] else []
+    return [tf.stack([tf.fill(tf.shape(index), word), index], axis=1) for word in bits]
+
+
 def split_rows(index: np.ndarray, fractions: Sequence[float], part: int, seed: int) -> np.ndarray:
     """The rows of one part: ranked by hash64(seed, index), cut at the rounded cumulative fractions, in row order."""
     rank = np.lexsort((np.arange(len(index)), hash64_np(seed, index)))

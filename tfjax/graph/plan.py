@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tfjax._tensorflow import tf
+from tfjax.graph.carried import Carried
 from tfjax.graph.element import Element
 from tfjax.graph.stages import Chain, Origin
+
+if TYPE_CHECKING:
+    from tfjax.graph.rewrites.late_flip import LateFlip
 
 FOREVER = 2**62
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """The global steps that one iterator delivers, counted from the start of epoch `start_epoch`."""
+    """The global steps that one iterator delivers, counted from the start of epoch `start_epoch`.
+
+    `values` are the named numbers that its ops use.
+    """
 
     start_epoch: int
     start: int
     stop: int | None
     epochs: int | None = None
+    values: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def end(self) -> int:
@@ -32,6 +41,26 @@ class Plan(Protocol):
 
     element: Element
     kind: str
+
+    @property
+    def held(self) -> Any:
+        """The `Held` rows of a device cache, whose positions are yielded in place of leaves; None without one."""
+        ...
+
+    @property
+    def flips(self) -> Sequence[LateFlip]:
+        """The random flips that are left to the devices; the first of what is carried says which rows they flip."""
+        ...
+
+    @property
+    def on_host(self) -> Plan:
+        """The same with nothing left to the devices."""
+        ...
+
+    @property
+    def carried(self) -> Sequence[Carried]:
+        """The leaves that `dataset` yields after those of the element."""
+        ...
 
     @property
     def notes(self) -> list[str]:
@@ -64,7 +93,7 @@ class Plan(Protocol):
         ...
 
     def dataset(self, run: Run, *, narrow: bool) -> tf.data.Dataset:
-        """Flat tuples of leaves, one a step."""
+        """Flat tuples of leaves, one a step; after them what is carried beside them."""
         ...
 
     def diagnose(self, run: Run, step: int, error: Exception) -> Exception:
@@ -72,7 +101,12 @@ class Plan(Protocol):
         ...
 
     def check(self) -> None:
-        """Raise CorruptDataError where stored data changed since it was planned."""
+        """Raise CorruptDataError where stored data changed since it was planned, or a cache is damaged."""
+        ...
+
+    @property
+    def cache_counts(self) -> tuple[int, int]:
+        """Rows that its caches had when they were asked, and those that they had not, in this process so far."""
         ...
 
 

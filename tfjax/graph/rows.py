@@ -1,4 +1,4 @@
-"""Rows by position: each class wraps another, and all answer `fetch(epoch, positions)` inside the graph."""
+"""Rows by position: each class wraps another, and all answer `fetch(moment, positions)` inside the graph."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from tfjax._tensorflow import tf
 from tfjax.errors import CorruptDataError, TfjaxError
 from tfjax.graph.element import Element
 from tfjax.graph.functions import Function
-from tfjax.graph.loop import Loop, row_seeds
-from tfjax.graph.memory import MemoryCache
-from tfjax.graph.order import Transform, epoch_words
+from tfjax.graph.loop import Loop
+from tfjax.graph.moment import Moment
+from tfjax.graph.order import Transform, epoch_words, row_seeds
 from tfjax.sources.base import Source
 
 
@@ -46,6 +46,8 @@ FAILURES = (tf.errors.OpError, TfjaxError, OSError, ValueError, TypeError, KeyEr
 
 def failure_error(failure: Failure, index: int, source: Source) -> Exception:
     """The exception that names the stage, the example and where it is stored."""
+    if isinstance(failure.error, OSError) and not failure.stored:
+        return failure.error  # no example is to blame for a full disk
     place = source.locate(index)
     what = "the stored record is damaged" if failure.error is None else fact(failure.error)
     kind: type[TfjaxError] = CorruptDataError if failure.stored else TfjaxError
@@ -57,10 +59,13 @@ def failure_error(failure: Failure, index: int, source: Source) -> Exception:
 def fact(error: Exception) -> str:
     """What went wrong, without the stack and the node names around it."""
     text = error.message if isinstance(error, tf.errors.OpError) else str(error)
+    if isinstance(error, UnicodeDecodeError):  # an op failed, and quotes bytes in its message
+        text = error.object.decode("utf-8", "backslashreplace")
     around = (" ", "\t", "Graph execution error", "Detected at node", "{{function_node")
     facts = [line for line in text.splitlines() if line.strip() and not line.startswith(around)]
-    bare = " ".join(facts or [re.sub(r"{{function_node [^}]*}} *", "", text)])
-    return bare.split(" [Op:")[0].strip() or type(error).__name__
+    bare = " ".join(facts or [re.sub(r"{{function_node [^}]*}} *", "", text).partition("\n")[0]])
+    own = bare.rpartition("convert string: tfjax: ")[2]  # what `tfjax.ops.failing` says, or all
+    return own.split(" [Op:")[0].strip() or type(error).__name__
 
 
 class Rows(Protocol):
@@ -69,15 +74,15 @@ class Rows(Protocol):
     length: int
     element: Element
 
-    def index(self, epoch: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
+    def index(self, moment: Moment, positions: tf.Tensor) -> tf.Tensor:
         """The identity in the source of the rows at `positions`, int64 (n,)."""
         ...
 
-    def fetch(self, epoch: tf.Tensor, positions: tf.Tensor) -> Fetched:
+    def fetch(self, moment: Moment, positions: tf.Tensor) -> Fetched:
         """The rows at `positions`, int64 (n,)."""
         ...
 
-    def diagnose(self, epoch: tf.Tensor, position: tf.Tensor) -> Failure | None:
+    def diagnose(self, moment: Moment, position: tf.Tensor) -> Failure | None:
         """Compute one row, int64 (1,), step by step; what failed, or None."""
         ...
 
@@ -93,19 +98,19 @@ class SourceRows:
         """Wrap a source whose raw examples are `element`."""
         self._source, self.element, self.length = source, element, len(source)
 
-    def index(self, epoch: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:  # noqa: ARG002
+    def index(self, moment: Moment, positions: tf.Tensor) -> tf.Tensor:  # noqa: ARG002
         """See `Rows`."""
         return positions
 
-    def fetch(self, epoch: tf.Tensor, positions: tf.Tensor) -> Fetched:  # noqa: ARG002
+    def fetch(self, moment: Moment, positions: tf.Tensor) -> Fetched:  # noqa: ARG002
         """See `Rows`."""
         got = self._source.fetch(positions)
         return Fetched(positions, got.ok, got.leaves)
 
-    def diagnose(self, epoch: tf.Tensor, position: tf.Tensor) -> Failure | None:
+    def diagnose(self, moment: Moment, position: tf.Tensor) -> Failure | None:
         """See `Rows`."""
         try:
-            ok = self.fetch(epoch, position).ok
+            ok = self.fetch(moment, position).ok
             readable = ok is None or bool(ok[0])
         except FAILURES as error:
             return Failure("reading", True, error)
@@ -124,17 +129,17 @@ class Ordered:
         self._rows, self._transform = rows, transform
         self.element, self.length = rows.element, transform.length
 
-    def index(self, epoch: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
+    def index(self, moment: Moment, positions: tf.Tensor) -> tf.Tensor:
         """See `Rows`."""
-        return self._rows.index(epoch, self._transform(epoch, positions))
+        return self._rows.index(moment, self._transform(moment.epoch, positions))
 
-    def fetch(self, epoch: tf.Tensor, positions: tf.Tensor) -> Fetched:
+    def fetch(self, moment: Moment, positions: tf.Tensor) -> Fetched:
         """See `Rows`."""
-        return self._rows.fetch(epoch, self._transform(epoch, positions))
+        return self._rows.fetch(moment, self._transform(moment.epoch, positions))
 
-    def diagnose(self, epoch: tf.Tensor, position: tf.Tensor) -> Failure | None:
+    def diagnose(self, moment: Moment, position: tf.Tensor) -> Failure | None:
         """See `Rows`."""
-        return self._rows.diagnose(epoch, self._transform(epoch, position))
+        return self._rows.diagnose(moment, self._transform(moment.epoch, position))
 
     def describe(self) -> list[str]:
         """See `Rows`."""
@@ -157,28 +162,28 @@ class Mapped:
         self.loop = Loop(rows.element, functions)
         self.element, self.length = functions[-1].element, rows.length
 
-    def index(self, epoch: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
+    def index(self, moment: Moment, positions: tf.Tensor) -> tf.Tensor:
         """See `Rows`."""
-        return self._rows.index(epoch, positions)
+        return self._rows.index(moment, positions)
 
-    def fetch(self, epoch: tf.Tensor, positions: tf.Tensor) -> Fetched:
+    def fetch(self, moment: Moment, positions: tf.Tensor) -> Fetched:
         """See `Rows`."""
-        got = self._rows.fetch(epoch, positions)
+        got = self._rows.fetch(moment, positions)
         random = self.loop.random
-        seeds = row_seeds(epoch_words(self._seed, epoch, range(random)), got.index) if random else []
-        return Fetched(got.index, got.ok, self.loop(got.index, got.leaves, seeds))
+        seeds = row_seeds(epoch_words(self._seed, moment.epoch, range(random)), got.index) if random else []
+        return Fetched(got.index, got.ok, self.loop(moment, got.index, got.leaves, seeds))
 
-    def diagnose(self, epoch: tf.Tensor, position: tf.Tensor) -> Failure | None:
+    def diagnose(self, moment: Moment, position: tf.Tensor) -> Failure | None:
         """See `Rows`."""
-        failure = self._rows.diagnose(epoch, position)
+        failure = self._rows.diagnose(moment, position)
         if failure is not None:
             return failure
-        got = self._rows.fetch(epoch, position)
+        got = self._rows.fetch(moment, position)
         leaves = [leaf[0] for leaf in got.leaves]
-        seeds = iter(row_seeds(epoch_words(self._seed, epoch, range(self.loop.random)), got.index))
+        seeds = iter(row_seeds(epoch_words(self._seed, moment.epoch, range(self.loop.random)), got.index))
         for fn in self.loop.functions:
             try:
-                leaves = fn(leaves, next(seeds)[0]) if fn.random else fn(leaves)
+                leaves = fn(leaves, next(seeds)[0] if fn.random else None, fn.numbers(moment))
             except FAILURES as error:
                 return Failure(fn.name, fn.decodes, error)
         return None
@@ -188,40 +193,3 @@ class Mapped:
         names = ", ".join(fn.name for fn in self.loop.functions)
         how = "only choose leaves, so there is no loop" if self.loop.is_empty else "in one loop inside the batch"
         return [*self._rows.describe(), f"functions {how}: {names}"]
-
-
-class Cached:
-    """Rows computed once, then gathered from memory."""
-
-    def __init__(self, rows: Rows, cache: MemoryCache) -> None:
-        """Wrap `rows`, whose elements do not depend on the epoch."""
-        self._rows, self._cache = rows, cache
-        self.element, self.length = rows.element, rows.length
-
-    def index(self, epoch: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
-        """See `Rows`."""
-        return self._rows.index(epoch, positions)
-
-    def fetch(self, epoch: tf.Tensor, positions: tf.Tensor) -> Fetched:
-        """See `Rows`."""
-        index = self._rows.index(epoch, positions)
-        if self._cache.is_complete:
-            return Fetched(index, None, self._cache.gather(positions))
-        missing = tf.boolean_mask(positions, tf.logical_not(self._cache.has(positions)))
-
-        def fill() -> tf.Tensor:
-            got = self._rows.fetch(epoch, missing)
-            with tf.control_dependencies([self._cache.keep(missing, got)]):
-                return tf.constant(True) if got.ok is None else tf.reduce_all(got.ok)
-
-        stored = tf.cond(tf.size(missing) > 0, fill, lambda: tf.constant(True))
-        with tf.control_dependencies([stored]):
-            return Fetched(index, self._cache.has(positions), self._cache.gather(positions))
-
-    def diagnose(self, epoch: tf.Tensor, position: tf.Tensor) -> Failure | None:
-        """See `Rows`."""
-        return self._rows.diagnose(epoch, position)
-
-    def describe(self) -> list[str]:
-        """See `Rows`."""
-        return [*self._rows.describe(), self._cache.describe()]

@@ -9,15 +9,16 @@ ValueError: shuffle comes after batch(size=2, remainder='keep'): put shuffle bef
 from __future__ import annotations
 
 from tfjax.graph.stages import (
+    ORDER_STAGES,
     Batch,
     Cache,
     Chain,
+    DeviceCache,
     DeviceMap,
     Filter,
     Map,
     Options,
     Place,
-    RandomMap,
     Seed,
     Shuffle,
     ShuffleWindow,
@@ -60,6 +61,9 @@ def check(chain: Chain, new: Stage, *, batched: bool = False) -> None:
         raise ValueError(f"{name} needs batched elements: add batch(size) before it")
     if isinstance(new, Place) and (place := _last(chain, Place)):
         _refuse(new, place, "place appears once")
+    held = _last(chain, DeviceCache)
+    if held is not None and not isinstance(new, (*_AFTER_BATCH, *ORDER_STAGES, Batch)):
+        _refuse(new, held, f"its rows stay on the devices; put {name} before it, or use device_map after batch")
     _check_order(chain, new)
     _check_random(chain, new)
 
@@ -76,13 +80,13 @@ def _check_order(chain: Chain, new: Stage) -> None:
     if isinstance(new, Split):
         _refuse(new, shuffle, "rows would move between the parts from epoch to epoch; put split before shuffle")
     chosen = _last(chain[chain.index(shuffle) :], (Take, Skip))
-    if chosen is not None and isinstance(new, Filter | Cache):
+    if chosen is not None and isinstance(new, Filter | Cache | DeviceCache):
         fix = f"its rows change with the epoch; put {stage_name(new)} before {stage_name(chosen)}"
         _refuse(new, chosen, fix)
 
 
 def _check_random(chain: Chain, new: Stage) -> None:
-    random = _last(chain, RandomMap)
-    if random is not None and isinstance(new, Filter | Cache) and not isinstance(new, RandomMap):
-        name = stage_name(new)
-        _refuse(new, random, f"{name} needs elements that are the same every epoch; put {name} before random_map")
+    varying = next((s for s in chain if isinstance(s, Map) and s.varies), None)
+    if varying is not None and isinstance(new, Filter | Cache | DeviceCache):
+        name, first = stage_name(new), stage_name(varying)
+        _refuse(new, varying, f"{name} needs elements that are the same every epoch; put {name} before {first}")

@@ -13,13 +13,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
+from tfjax._naming import function_name
+
 Remainder = Literal["drop", "pad", "keep", "error"]
-
-
-def function_name(fn: Callable[..., Any]) -> str:
-    """Module and qualified name of a user's function; for a callable object, those of its class."""
-    named = fn if hasattr(fn, "__qualname__") else type(fn)
-    return f"{named.__module__}.{named.__qualname__}"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -41,6 +37,7 @@ class Origin(Stage):
     structure: Any = field(repr=False)
     info: Any = field(default=None, repr=False)
     auto_cache: bool = field(default=False, repr=False)
+    undecoded: Callable[[str], Any] | None = field(default=None, repr=False)  # the same with one image as it is stored
 
     def describe(self) -> str:
         """The call that made the source."""
@@ -98,12 +95,19 @@ class Split(Stage):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Map(Stage):
-    """A deterministic function of one example."""
+    """A deterministic function of one example; `apply` makes one of an op."""
 
     fn: Callable[..., Any] = field(repr=False)
     version: str | None = None
     name: str | None = field(default=None, repr=False)
     decodes: bool = field(default=False, repr=False)  # what is stored: a failure means damaged data
+    op: Any = field(default=None, repr=False)
+    strengths: tuple[Any, ...] = field(default=(), repr=False)  # numbers of the moment, given after the seed
+
+    @property
+    def varies(self) -> bool:
+        """Whether it makes another thing of an example in another epoch, at another step or in another run."""
+        return bool(self.strengths)
 
     def describe(self) -> str:
         """Name and version of the function."""
@@ -114,6 +118,11 @@ class Map(Stage):
 @dataclass(frozen=True, eq=False, kw_only=True)
 class RandomMap(Map):
     """A function of one example and a seed, int64 of shape (2,)."""
+
+    @property
+    def varies(self) -> bool:
+        """See `Map`."""
+        return True
 
     def describe(self) -> str:
         """Name and version of the function."""
@@ -138,10 +147,31 @@ class KeepOnHost(Stage):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Cache(Stage):
-    """Rows kept once computed."""
+    """Rows kept once computed: in memory, or in the folder at an absolute path."""
 
-    where: Literal["memory"]
-    automatic: bool = field(default=False, repr=False)
+    where: str
+    limit_bytes: int | None = None
+    compression: str | None = None
+
+    @property
+    def path(self) -> str | None:
+        """The folder."""
+        return None if self.where == "memory" else self.where
+
+    def describe(self) -> str:
+        """What was given."""
+        rest = {"limit_bytes": self.limit_bytes, "compression": self.compression}
+        given = "".join(f", {name}={value!r}" for name, value in rest.items() if value is not None)
+        return f"cache({self.where!r}{given})"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class DeviceCache(Stage):
+    """Rows held as arrays on the devices that batches are placed on."""
+
+    def describe(self) -> str:
+        """The call."""
+        return "cache('device')"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -180,6 +210,17 @@ class DeviceMap(Stage):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class RandomDeviceMap(DeviceMap):
+    """A jitted function of a placed batch, or of each of its examples, and a key."""
+
+    per_example: bool = False
+
+    def describe(self) -> str:
+        """Name of the function, and what it is called with."""
+        return f"random_device_map({function_name(self.fn)}{', per_example=True' if self.per_example else ''})"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Place(Stage):
     """Where batches are put, and how many are held ready."""
 
@@ -193,11 +234,20 @@ class Place(Stage):
 
 
 Chain = tuple[Stage, ...]
+
+
+def pipeline_seed(chain: Chain) -> int:
+    """The seed of the random ops."""
+    return next((s.n for s in reversed(chain) if isinstance(s, Seed)), 0)
+
+
 DEFAULT_PREFETCH = 2  # batches, where `place` does not say
 ORDER_STAGES = (Shuffle, Take, Skip, Split)
 NAMES: Mapping[type[Stage], str] = {
     RandomMap: "random_map",
     DeviceMap: "device_map",
+    RandomDeviceMap: "random_device_map",
+    DeviceCache: "cache",
     KeepOnHost: "keep_on_host",
     ShuffleWindow: "shuffle_window",
 }
@@ -208,3 +258,13 @@ def stage_name(stage: Stage) -> str:
     if isinstance(stage, Map) and stage.name is not None:
         return stage.name.split("(")[0]
     return NAMES.get(type(stage), type(stage).__name__.lower())
+
+
+# How a graph is run, where batches go and what is kept of it never change a batch.
+_WITHOUT_EFFECT = (Origin, Seed, Options, Cache, DeviceCache, Place, KeepOnHost)
+
+
+def named_stages(chain: Chain) -> dict[str, Stage]:
+    """The stages that make a batch what it is, by number and name, such as "2 map"."""
+    kept = [s for s in chain if not isinstance(s, _WITHOUT_EFFECT)]
+    return {f"{i} {stage_name(s)}": s for i, s in enumerate(kept, 1)}

@@ -16,6 +16,7 @@ from tfjax.errors import CorruptDataError, TfjaxError
 from tfjax.graph.batches import Batches, delivered, full_count
 from tfjax.graph.element import Element, size_bytes
 from tfjax.graph.fold import Functions
+from tfjax.graph.moment import Moment
 from tfjax.graph.narrow import narrow_leaves, narrowed, narrowing_error
 from tfjax.graph.plan import FOREVER, Run, origin_of
 from tfjax.graph.settings import graph_settings
@@ -33,6 +34,9 @@ class StreamPlan:
     """A plan that reads its source from the beginning."""
 
     kind = "streaming"
+    held = None
+    flips = ()
+    cache_counts = 0, 0
 
     def __init__(self, chain: Chain, functions: Functions, element: Element) -> None:
         """Plan a chain whose last stage yields `element`."""
@@ -44,6 +48,12 @@ class StreamPlan:
         self._row = element
         self.element = delivered(element, self._batch)
         self._epoch = EpochGraph(chain, functions, element.structure, parallel_calls=self._settings.parallel_calls)
+        self.carried = self._epoch.keys.carried
+
+    @property
+    def on_host(self) -> StreamPlan:
+        """See `Plan`."""
+        return self
 
     @property
     def resume(self) -> Resume:
@@ -128,10 +138,10 @@ class StreamPlan:
         """See `Plan`."""
         opened = self._source.open(0)
         if run.epochs == 1:
-            steps = self._epoch.dataset(opened, tf.constant(run.start_epoch, tf.int64))
+            steps = self._epoch.dataset(opened, _moment(run, tf.constant(run.start_epoch, tf.int64)))
         else:
             last = FOREVER if run.epochs is None else run.start_epoch + run.epochs
-            steps = self._epochs(opened, run.start_epoch, last, marks=False)
+            steps = self._epochs(opened, run, last, marks=False)
         steps = steps.take(run.stop) if run.stop is not None else steps
         steps = steps.skip(run.start) if run.start else steps
         return _owning(self._settings.apply(self._narrowed(steps, narrow=narrow)), opened)
@@ -147,18 +157,18 @@ class StreamPlan:
             entropy: see `Stream.open`.
         """
         opened, marks = self._source.open(entropy), self.marks(run)
-        steps = self._epochs(opened, run.start_epoch, FOREVER, marks=marks)
+        steps = self._epochs(opened, run, FOREVER, marks=marks)
         steps = self._settings.apply(self._narrowed(steps, narrow=narrow, marks=marks))
         options = tf.data.Options()
         # Symbolic checkpoints hang under a parallel interleave, and slow each `next` down.
         options.experimental_symbolic_checkpoint = False
         return _owning(steps.with_options(options), opened)
 
-    def _epochs(self, opened: Opened, first: int, last: int, *, marks: bool) -> tf.data.Dataset:
+    def _epochs(self, opened: Opened, run: Run, last: int, *, marks: bool) -> tf.data.Dataset:
         def epoch(number: tf.Tensor) -> tf.data.Dataset:
-            return self._epoch.dataset(opened, number)
+            return self._epoch.dataset(opened, _moment(run, number))
 
-        return tf.data.Dataset.range(first, last).flat_map(_no_autograph(marked(epoch) if marks else epoch))
+        return tf.data.Dataset.range(run.start_epoch, last).flat_map(_no_autograph(marked(epoch) if marks else epoch))
 
     def _narrowed(self, steps: tf.data.Dataset, *, narrow: bool, marks: bool = False) -> tf.data.Dataset:
         if all(narrowed(self.element, i, narrow=narrow) == s.dtype for i, s in enumerate(self.element.specs)):
@@ -167,7 +177,8 @@ class StreamPlan:
         def leaves(*given: Any) -> tuple[tf.Tensor, ...]:
             flat = tf.nest.flatten(given)
             mark, rest = (flat[:1], flat[1:]) if marks else ([], flat)
-            return (*mark, *narrow_leaves(self.element, rest, narrow=narrow))
+            count = len(self.element.specs)
+            return (*mark, *narrow_leaves(self.element, rest[:count], narrow=narrow), *rest[count:])
 
         return steps.map(_no_autograph(leaves), num_parallel_calls=self._settings.parallel_calls)
 
@@ -179,6 +190,12 @@ class StreamPlan:
         stage = self._epoch.failed_stage(error) or "the graph"
         failed = CorruptDataError if isinstance(error, tf.errors.DataLossError) else TfjaxError
         return failed(f"{stage} failed at step {step}: {_fact(error)}")
+
+
+def _moment(run: Run, epoch: tf.Tensor) -> Moment:
+    """The steps before an epoch are not counted in a stream: a strength that follows them is refused."""
+    values = {name: tf.constant(v, tf.float32) for name, v in run.values.items()}
+    return Moment(epoch, tf.constant(0, tf.int64), values)
 
 
 def _owning(dataset: tf.data.Dataset, opened: Opened) -> tf.data.Dataset:

@@ -8,9 +8,11 @@ from typing import Any
 
 from tfjax._tensorflow import tf
 from tfjax.graph.batches import add_mask
-from tfjax.graph.fold import Functions, pipeline_seed
+from tfjax.graph.carried import DeviceKeys
+from tfjax.graph.fold import Functions
+from tfjax.graph.moment import Moment
 from tfjax.graph.order import epoch_words
-from tfjax.graph.stages import Batch, Chain, Filter, Map, ShuffleWindow, Skip, Stage, Take
+from tfjax.graph.stages import Batch, Chain, Filter, Map, ShuffleWindow, Skip, Stage, Take, pipeline_seed
 from tfjax.sources.stream import Opened
 from tfjax.spec import Structure
 
@@ -36,43 +38,56 @@ class EpochGraph:
         self._chain, self._functions, self._rows, self._parallel = chain, functions, rows, parallel_calls
         self._stages = [s for s in chain[1:] if isinstance(s, _STAGES)]
         self._batched = any(isinstance(s, Batch) for s in chain)
+        self.keys = DeviceKeys(chain)
 
-    def dataset(self, opened: Opened, epoch: tf.Tensor) -> tf.data.Dataset:
+    def dataset(self, opened: Opened, moment: Moment) -> tf.data.Dataset:
         """Leaves as flat tuples, or in what tf.nest flattens in that order.
 
         Between the stages the number of each row leads them, for what is random.
         """
-        elements = opened.epoch(epoch)
+        steps = self._steps(opened, moment)
+        if not self.keys.carried:
+            return steps
+
+        def with_keys(number: tf.Tensor, *leaves: Any) -> tuple[Any, ...]:
+            return (*tf.nest.flatten(leaves), *self.keys(moment, number, None))
+
+        return steps.enumerate().map(_no_autograph(lambda number, tree: with_keys(number, *_arguments(tree))))
+
+    def _steps(self, opened: Opened, moment: Moment) -> tf.data.Dataset:
+        elements = opened.epoch(moment.epoch)
         if not self._stages:
             return elements if opened.is_flat else elements.map(_no_autograph(lambda *e: tuple(opened.leaves(*e))))
         dataset = elements.enumerate().map(
             _no_autograph(lambda index, tree: (index, *opened.leaves(*_arguments(tree))))
         )
-        seeds = epoch_words(pipeline_seed(self._chain), epoch, range(len(self._stages)))
+        seeds = epoch_words(pipeline_seed(self._chain), moment.epoch, range(len(self._stages)))
         ordinal = 0
         for number, stage in enumerate(self._stages):
-            dataset = self._apply(stage, dataset, seeds[ordinal], epoch, f"{_NAME}{number}")
+            dataset = self._apply(stage, dataset, seeds[ordinal], moment, f"{_NAME}{number}")
             ordinal += isinstance(stage, Map) and not isinstance(stage, Filter) and self._functions[stage].random
         return dataset if self._batched else dataset.map(_no_autograph(lambda _, *leaves: leaves))
 
     def _apply(
-        self, stage: Stage, dataset: tf.data.Dataset, word: tf.Tensor, epoch: tf.Tensor, name: str
+        self, stage: Stage, dataset: tf.data.Dataset, word: tf.Tensor, moment: Moment, name: str
     ) -> tf.data.Dataset:
         if isinstance(stage, Take):
             return dataset.take(stage.n)
         if isinstance(stage, Skip):
             return dataset.skip(stage.n)
         if isinstance(stage, ShuffleWindow):
-            return _shuffled(dataset, stage, epoch)
+            return _shuffled(dataset, stage, moment.epoch)
         if isinstance(stage, Batch):
             return _batched(dataset, stage, self._rows)
         fn = self._functions[stage]
         if isinstance(stage, Filter):
             return dataset.filter(_no_autograph(lambda _, *leaves: fn(leaves)[0]), name=name)
 
+        numbers = fn.numbers(moment)
+
         def one(index: tf.Tensor, *leaves: tf.Tensor) -> tuple[tf.Tensor, ...]:
             seed = tf.stack([tf.bitcast(word, tf.int64), index]) if fn.random else None
-            return (index, *fn(leaves, seed))
+            return (index, *fn(leaves, seed, numbers))
 
         return dataset.map(_no_autograph(one), num_parallel_calls=self._parallel, name=name)
 
