@@ -54,6 +54,7 @@ def test_an_unprepared_set_is_described_and_nothing_is_written(tmp_path, capsys)
     found = told(capsys, "cifar10", "--data-dir", str(tmp_path))
     assert found["prepared"] is False
     assert found["splits"] == {}
+    assert f"tfjax.load('cifar10', data_dir={str(tmp_path)!r}) prepares it" in found["access"]
     assert found["indexed"] is None
     leaves = {leaf["path"]: leaf for leaf in found["leaves"]}
     assert leaves["['image']"]["batch"] == "uint8[batch,32,32,3]"

@@ -1,4 +1,4 @@
-"""The command line: `tfjax train`, `info`, `doctor`. It loads TensorFlow, JAX and a framework once it runs a command.
+"""The command line: `tfjax train`, `show`, `info`, `doctor`. It loads TensorFlow and JAX once it runs a command.
 
 >>> from tfjax.tools.cli import main
 >>> main(["train", "digits", "--resume"])
@@ -51,6 +51,18 @@ def _info(options: argparse.Namespace) -> None:
     info(options.name, data_dir=options.data_dir, split=options.split, as_json=options.json)
 
 
+def _show(options: argparse.Namespace) -> None:
+    from tfjax.tools.show.command import write_picture
+
+    write_picture(
+        options.name,
+        split=options.split,
+        data_dir=options.data_dir,
+        count=options.count,
+        out=options.out or Path("runs") / Path(options.name).name / "show.png",
+    )
+
+
 def _train(options: argparse.Namespace) -> None:
     from tfjax.tools.errors import UserError
     from tfjax.tools.settings import TrainSettings
@@ -92,6 +104,18 @@ def _parser() -> argparse.ArgumentParser:
     info.add_argument("--split", default=None, help="in TFDS's notation; train, or the first one, if not given")
     info.add_argument("--json", action="store_true", help="print one JSON object")
     info.set_defaults(run=_info)
+    show = commands.add_parser(
+        "show",
+        help="a picture of the first examples of a dataset of images",
+        description="Draw the first examples of a TFDS dataset with labels, boxes and captions into a PNG.",
+        formatter_class=defaults,
+    )
+    show.set_defaults(run=_show)
+    show.add_argument("name", help="a TFDS name; digits is built in and needs no network")
+    show.add_argument("--split", default="train", help="in TFDS's notation, such as train[:10%%]")
+    show.add_argument("--data-dir", default=None, help="where the dataset is, or is to be, prepared")
+    show.add_argument("--count", type=_positive, default=16, help="how many examples")
+    show.add_argument("--out", type=Path, default=None, help="the PNG; runs/NAME/show.png if not given")
     train = commands.add_parser(
         "train",
         help="train a small CNN on a dataset of images and labels",

@@ -1,16 +1,12 @@
-"""The pipelines of `tfjax train`: a dataset of images and labels, shuffled and standardised for training."""
+"""The pipelines of `tfjax train`: the recipe that a dataset of images and labels asks for."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import jax.numpy as jnp
-import numpy as np
-
 import tfjax
+from tfjax import recipes
 from tfjax.tools.errors import UserError
-
-PEEKED = 1024  # examples whose mean and deviation standardise the images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,11 +30,10 @@ def load(name: str, *, splits: tuple[str, str], batch_size: int, seed: int, data
         raise UserError(f"--batch-size {batch_size} is more than the {len(train)} examples of {name} {splits[0]}")
     if not len(test):
         raise UserError(f"{name} {splits[1]} has no examples to test on: name another --split-test")
-    standardise = _standardise(train)
     train, test = train.select("image", "label"), test.select("image", "label")
     return Data(
-        train=train.shuffle(seed=seed).batch(batch_size).device_map(standardise),
-        test=test.batch(batch_size, remainder="pad").device_map(standardise),
+        train=recipes.default(train, train=True, batch_size=batch_size, seed=seed),
+        test=recipes.default(test, train=False, batch_size=batch_size, trained_on=train),
         num_classes=num_classes,
     )
 
@@ -57,16 +52,3 @@ def _check(name: str, pipe: Any) -> int:
     if num_classes is None:
         raise UserError(f"label of {name} is {pipe.info.features['label']!r}: `train` needs a ClassLabel")
     return int(num_classes)
-
-
-def _standardise(pipe: Any) -> Callable[[Any], Any]:
-    """A device function to mean 0 and deviation 1 a channel, as the first examples of the split have them."""
-    first = pipe.select("image").batch(min(PEEKED, len(pipe))).peek()["image"]
-    images = np.asarray(first, np.float64)
-    mean, deviation = images.mean((0, 1, 2)), images.std((0, 1, 2))
-    shift, scale = jnp.float32(mean), jnp.float32(1 / np.where(deviation > 0, deviation, 1))
-
-    def standardise(batch: Any) -> Any:
-        return {**batch, "image": (batch["image"].astype(jnp.float32) - shift) * scale}
-
-    return standardise

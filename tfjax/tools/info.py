@@ -86,7 +86,8 @@ def examine(name: str, *, data_dir: str | None, split: str | None = None) -> Inf
     elif split is not None:
         raise UserError(f"{known['name']} is not prepared, so that its splits are not known: leave out --split")
     else:
-        more = {"access": f"not prepared: tfjax.load({name!r}) prepares it, as TFRecords, which are indexed"}
+        where = "" if data_dir is None else f", data_dir={data_dir!r}"
+        more = {"access": f"not prepared: tfjax.load({name!r}{where}) prepares it, as TFRecords, which are indexed"}
     element = element or element_of(builder.info.features.get_tensor_spec())
     return Info(**known, prepared=prepared, leaves=[asdict(fate) for fate in fates(element)], **more)
 
