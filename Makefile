@@ -10,6 +10,8 @@ BATCH_SIZE ?= 64
 # What each script of examples/ and benchmarks/ is given; .ci/run and bench-quick make it small.
 EXAMPLE_ARGS ?= --epochs 1
 BENCH_ARGS ?=
+# A folder of photos by class; the example that trains on them is left out where it is not there.
+PHOTOS ?= ../shared/data/flowers
 
 PYTHON_FILES = .ci benchmarks examples setup.py tests tfjax
 RUFF_FORMAT = $(BIN)/ruff format --isolated --line-length 120 --target-version py311
@@ -57,8 +59,10 @@ doctest: .venv/.installed  ## The examples in docstrings, in the README and in d
 	$(CHECKED) $(BIN)/python -m pytest --doctest-modules --doctest-glob='*.md' tfjax README.md docs
 
 examples: .venv/.installed  ## Each script of examples/, with EXAMPLE_ARGS
-	@set -e; for script in examples/*.py; do \
-		echo "== $$script $(EXAMPLE_ARGS)"; $(CHECKED) $(BIN)/python $$script $(EXAMPLE_ARGS); done
+	@set -e; for script in examples/*.py; do arguments="$(EXAMPLE_ARGS)"; \
+		case $$script in *flowers*) arguments="$$arguments --photos $(PHOTOS)"; \
+			test -d $(PHOTOS) || { echo "== $$script: left out, as there is no $(PHOTOS)"; continue; };; esac; \
+		echo "== $$script $$arguments"; $(CHECKED) $(BIN)/python $$script $$arguments; done
 
 bench: .venv/.installed  ## Each benchmarks/bench_*.py, with BENCH_ARGS; JSON goes to runs/bench
 	@mkdir -p runs/bench; set -e; for script in benchmarks/bench_*.py; do \
