@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import itertools
+import time
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks import machine
+
+# How long threads are given to come to rest; what a batch takes at most that was ready; how many are taken for ready.
+REST_S, READY_S, LEAST_READY, MOST_READY = 5.0, 0.01, 12, 64
 _LANES = 64
 
 
@@ -60,6 +66,27 @@ def receive(batches: Iterable[Any]) -> int:
         rows += len(jax.tree.leaves(batch)[0])
         del batch
     return rows
+
+
+def going_on(
+    batches: Iterator[Any], steps: int, how: Callable[[Iterable[Any]], int] = receive
+) -> Callable[[], Callable[[], int]]:
+    """What a `Contender` opens: the next `steps` batches of an iterator without an end.
+
+    A sample begins when its threads rest and what they made ready has been used up, so that as much is unfinished at
+    its beginning as at its end.
+    """
+
+    def open_() -> Callable[[], int]:
+        machine.wait_until_idle(REST_S)
+        for taken in range(MOST_READY):
+            began = time.perf_counter()
+            how(itertools.islice(batches, 1))
+            if time.perf_counter() - began > READY_S and taken >= min(LEAST_READY, steps):
+                break
+        return lambda: how(itertools.islice(batches, steps))
+
+    return open_
 
 
 def put(batches: Iterator[Any]) -> Iterator[Any]:

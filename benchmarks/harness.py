@@ -193,6 +193,12 @@ class Bench:
         values, cpu = ratios(table, ours, floor), cpu_ratio(table, ours, floor)
         self.claim(f"{what}: time over {floor}", values, "x", "at most", firm, stretch, cpu)
 
+    def claim_cheaper(
+        self, what: str, table: Table, ours: str, peer: str, *, firm: float | None, stretch: float | None = None
+    ) -> None:
+        """Claim that `ours` takes so many times less CPU time an item than `peer`, round by round."""
+        self.claim(f"{what}: less CPU time than {peer}", cpu_ratios(table, peer, ours), "x", "at least", firm, stretch)
+
     def claim(
         self,
         what: str,
@@ -234,6 +240,11 @@ class Bench:
 def ratios(table: Table, over: str, under: str) -> list[float]:
     """Time an item of one contender over that of another, round by round."""
     return [a.per_item_us / b.per_item_us for a, b in zip(table[over], table[under], strict=True)]
+
+
+def cpu_ratios(table: Table, over: str, under: str) -> list[float]:
+    """CPU time an item of one contender, threads and workers counted, over that of another, round by round."""
+    return [(a.cpu_s / a.items) / (b.cpu_s / b.items) for a, b in zip(table[over], table[under], strict=True)]
 
 
 def cpu_ratio(table: Table, over: str, under: str) -> float | None:

@@ -13,7 +13,8 @@ from typing import Any
 import psutil
 
 _LIBRARIES = (
-    "tfjax jax jaxlib tensorflow-cpu tensorflow tensorflow-datasets numpy flax keras grain array_record torch".split()
+    *("tfjax", "jax", "jaxlib", "tensorflow-cpu", "tensorflow", "tensorflow-datasets", "numpy", "flax", "keras"),
+    *("grain", "array_record", "torch", "pillow", "simplejpeg", "opencv-python-headless", "nvidia-dali-cuda130"),
 )
 _PROCESS = psutil.Process()
 QUIET = 0.1

@@ -16,7 +16,7 @@ README = Path(__file__).with_name("README.md")
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 ORDER = (
     *("handoff", "prefetch", "devices", "tree", "overlap", "transfer", "records", "mnist", "memory_epoch"),
-    *("planning", "resume", "leaks"),
+    *("photos", "evaluation", "image_cache", "device_cache", "planning", "resume", "leaks"),
 )
 
 
