@@ -4,6 +4,7 @@ import hashlib
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -31,6 +32,10 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 # Nothing is written to the user's home: neither prepared datasets nor offset indexes.
 os.environ.setdefault("TFDS_DATA_DIR", str(ROOT / "runs" / "tfds"))
 os.environ["XDG_CACHE_HOME"] = str(ROOT / "runs" / "cache")
+
+# A shell that starts this in the background has it ignore Ctrl-C, and so every process that the tests start.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples in every run, so that a failure comes again; HYPOTHESIS_PROFILE=explore draws new ones.
 SLOW_START = [HealthCheck.too_slow]

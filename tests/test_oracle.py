@@ -100,17 +100,19 @@ def cached_variants(chain: oracle.Chain) -> list[oracle.Chain]:
     """The chain with a cache at each legal place, then without its own, then at all places at once."""
     plain = tuple(stage for stage in chain.stages if not isinstance(stage, oracle.Cache))
     before = [oracle.Chain(chain.source, plain[:i]) for i in range(len(plain) + 1)]
-    places = [i for i, part in enumerate(before) if may_be_cached(part)]
-    one = [(*plain[:i], oracle.Cache(), *plain[i:]) for i in places]
+    places = {i: cache for i, part in enumerate(before) if (cache := cache_for(part, i))}
+    one = [(*plain[:i], cache, *plain[i:]) for i, cache in places.items()]
     legal = [stages for stages in one if rules_hold(stages)]
-    parts = [(oracle.Cache(), stage) if i in places else (stage,) for i, stage in enumerate(plain)]
+    parts = [(places[i], stage) if i in places else (stage,) for i, stage in enumerate(plain)]
     full = tuple(itertools.chain.from_iterable(parts))
     return [oracle.Chain(chain.source, stages) for stages in (*legal, plain, full)]
 
 
-def may_be_cached(chain: oracle.Chain) -> bool:
-    """Whether a cache may stand at the end of this chain."""
-    return oracle.refusal(chain.stages, oracle.Cache()) is None and not is_loose(chain)
+def cache_for(chain: oracle.Chain, place: int) -> oracle.Cache | None:
+    """A cache that may stand at the end of this chain, of another kind at each place; None where none may."""
+    where = "folder" if place % 2 or is_loose(chain) else "memory"
+    cache = oracle.Cache(where, limited=place % 3 == 2)
+    return None if oracle.refusal(chain.stages, cache) else cache
 
 
 def rules_hold(stages: Sequence[object]) -> bool:
@@ -243,6 +245,17 @@ def test_two_random_ops_share_no_seed_and_a_map_between_changes_nothing() -> Non
     between = oracle.Chain(source, (*ops[:2], oracle.Map(f.FLIP), ops[2], oracle.Batch(8)))
     (same,) = delivered(between.write(), epochs=1)
     assert np.array_equal(same["seed"], outer)
+
+
+def test_ops_on_images() -> None:
+    rng = np.random.default_rng(0)
+    rows = [{"image": Leaf("uint8", (4, 5, 3)).sample(rng), "label": np.int32(i)} for i in range(11)]
+    flip, light = oracle.RandomApply(f.MIRROR), oracle.RandomApply(f.BRIGHTEN)
+    stages = (oracle.Apply(f.CROP), oracle.Cache(), oracle.Shuffle(3), flip, oracle.RandomMap(f.TOSS), light)
+    chain = oracle.Chain(oracle.Arrays(rows), (*stages, oracle.Batch(4)))
+    pipe = chain.write()
+    oracle.check_spec(pipe.spec, chain.spec())
+    oracle.check_run(delivered(pipe, epochs=3), oracle.run(chain, 3 * len(chain)))
 
 
 def test_the_last_seed_holds_for_all_random_ops() -> None:

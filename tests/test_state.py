@@ -156,6 +156,11 @@ def test_a_damaged_text_is_a_clear_error(name: str) -> None:
         State.from_json(BROKEN[name](text))
 
 
+def test_json_that_is_no_state() -> None:
+    with pytest.raises(tfjax.StateMismatchError, match=r"this is no tfjax state: '{}'"):
+        short_chain().write().iterate(state="{}")
+
+
 def test_a_state_of_another_format_version() -> None:
     with short_chain().write().iterate() as batches:
         fields = json.loads(batches.state.to_json())

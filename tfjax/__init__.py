@@ -9,6 +9,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tfjax import image as image
+    from tfjax import on_device as on_device
+    from tfjax import recipes as recipes
     from tfjax import testing as testing
     from tfjax._settings import configure as configure
     from tfjax.bridge.convert import to_jax as to_jax
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
     from tfjax.errors import StateMismatchError as StateMismatchError
     from tfjax.errors import TfjaxError as TfjaxError
     from tfjax.opening.files import from_records as from_records
+    from tfjax.opening.folders import from_files as from_files
+    from tfjax.opening.folders import from_folder as from_folder
     from tfjax.opening.memory import from_arrays as from_arrays
     from tfjax.opening.memory import from_examples as from_examples
     from tfjax.opening.objects import from_grain as from_grain
@@ -36,6 +41,8 @@ _WHERE = {
     "from_arrays": "tfjax.opening.memory",
     "from_examples": "tfjax.opening.memory",
     "from_records": "tfjax.opening.files",
+    "from_files": "tfjax.opening.folders",
+    "from_folder": "tfjax.opening.folders",
     "from_source": "tfjax.opening.objects",
     "from_grain": "tfjax.opening.objects",
     "from_tf": "tfjax.opening.streams",
@@ -53,7 +60,7 @@ _WHERE = {
     "PlacementError": "tfjax.errors",
     "StalledPipelineError": "tfjax.errors",
 }
-_MODULES = ("testing",)
+_MODULES = ("image", "on_device", "recipes", "testing")
 
 __version__ = "0.1.0"
 __all__ = [*_WHERE, *_MODULES]

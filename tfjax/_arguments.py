@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,12 @@ def require_seed(name: str, value: Any) -> int:
     return number
 
 
+def require_bool(name: str, value: Any) -> None:
+    """True or False, and nothing that only counts as one."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} takes True or False, given {value!r}")
+
+
 def _int(rule: str, value: Any) -> int:
     if isinstance(value, bool | np.bool_):
         raise TypeError(f"{rule}, given {value!r}")
@@ -36,10 +44,36 @@ def _int(rule: str, value: Any) -> int:
         raise TypeError(f"{rule}, given {value!r}") from None
 
 
+def require_numbers(name: str, value: Any) -> float | tuple[float, ...]:
+    """A finite number, or one a channel, as what can be hashed."""
+    try:
+        numbers = np.asarray(value, np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} takes a number, or one a channel, given {value!r}") from None
+    if numbers.ndim > 1 or not numbers.size or not np.isfinite(numbers).all():
+        raise ValueError(f"{name} takes a finite number, or one a channel, given {value!r}")
+    return tuple(numbers.tolist()) if numbers.ndim else float(numbers)
+
+
 def require_function(name: str, fn: Any) -> Callable[..., Any]:
     """Something that can be called."""
     if not callable(fn):
         raise TypeError(f"{name} takes a function, given {fn!r}")
+    return fn  # type: ignore[no-any-return]
+
+
+def require_call(name: str, fn: Any, arguments: Sequence[str], other: str) -> Callable[..., Any]:
+    """Something that can be called with these arguments; else the stage that may be meant is named."""
+    require_function(name, fn)
+    try:
+        inspect.signature(fn).bind(*arguments)
+    except ValueError:  # some builtins have no signature
+        pass
+    except TypeError as error:
+        given = repr(fn) if dataclasses.is_dataclass(fn) else getattr(fn, "__qualname__", repr(fn))
+        raise TypeError(
+            f"{name} calls fn({', '.join(arguments)}), and {given} cannot be called so ({error}): {other}"
+        ) from error
     return fn  # type: ignore[no-any-return]
 
 

@@ -1,13 +1,13 @@
-"""The methods that say what becomes of examples and batches, in flow order; each returns a new pipeline."""
+"""The methods that say what becomes of batches, in flow order; each returns a new pipeline."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
-from tfjax._arguments import require_count, require_function, require_version
+from tfjax._applying import Applying
+from tfjax._arguments import require_call, require_count
 from tfjax._chain import DEFAULT_PREFETCH
-from tfjax._ordering import Ordering
 from tfjax.errors import PlacementError
 from tfjax.graph import stages as st
 
@@ -17,146 +17,9 @@ if TYPE_CHECKING:
     from tfjax._tensorflow import tf
     from tfjax.placement.target import Target
 
-Example = Any
 
-
-class Building(Ordering):
-    """What a pipeline can be made into."""
-
-    def map(self, fn: Callable[[Example], Example], *, version: str | None = None) -> Self:
-        """Apply a deterministic function of TensorFlow ops to each example, inside the graph.
-
-        Args:
-            fn: takes and returns one example, in any structure; Python `if` and `for` over tensors are converted.
-            version: counts as part of the function's name in the fingerprint of a state.
-
-        Raises:
-            ValueError: `fn` holds a stateful random op or writes a variable.
-            TypeError: `fn` calls JAX, or returns what is no tensor.
-
-        Example:
-            >>> import numpy as np, tfjax
-            >>> pipe = tfjax.from_arrays({"x": np.arange(3, dtype=np.float32)})
-            >>> [float(e["x"]) for e in pipe.map(lambda e: {"x": e["x"] * 2})]
-            [0.0, 2.0, 4.0]
-        """
-        return self._apply("map", st.Map, fn, version)
-
-    def random_map(self, fn: Callable[[Example, tf.Tensor], Example], *, version: str | None = None) -> Self:
-        """Apply a function of an example and a seed; the same example in the same epoch gets the same seed.
-
-        Args:
-            fn: takes one example and a seed, int64 of shape (2,), as every `tf.random.stateless_*` takes it.
-            version: counts as part of the function's name in the fingerprint of a state.
-
-        Raises:
-            ValueError: `fn` holds a stateful random op or writes a variable.
-
-        Example:
-            >>> import numpy as np, tensorflow as tf, tfjax
-            >>> pipe = tfjax.from_arrays({"x": np.zeros(2, np.float32)})
-            >>> noisy = pipe.random_map(lambda e, seed: {"x": e["x"] + tf.random.stateless_uniform((), seed)})
-            >>> [float(e["x"]) for e in noisy] == [float(e["x"]) for e in noisy.iterate()]
-            True
-        """
-        return self._apply("random_map", st.RandomMap, fn, version)
-
-    def filter(self, fn: Callable[[Example], Any], *, version: str | None = None) -> Self:
-        """Keep the examples for which a predicate is true.
-
-        For an indexed pipeline the kept rows are listed once, reading only what the predicate uses, so that length,
-        shuffle, split and resuming stay exact.
-
-        Args:
-            fn: takes one example, returns one boolean scalar.
-            version: counts as part of the function's name in the fingerprint of a state.
-
-        Raises:
-            ValueError: after a random op, or after a `take` that follows `shuffle`.
-            TypeError: `fn` returns no boolean scalar.
-
-        Example:
-            >>> import numpy as np, tfjax
-            >>> len(tfjax.from_arrays({"x": np.arange(10)}).filter(lambda e: e["x"] % 2 == 0))
-            5
-        """
-        return self._apply("filter", st.Filter, fn, version)
-
-    def _apply(self, name: str, kind: type[st.Map], fn: Any, version: Any) -> Self:
-        """Append a function, and trace it now, so that what is wrong with it is said where it was written."""
-        mapped = self._append(kind(fn=require_function(name, fn), version=require_version(name, version)))
-        mapped._functions  # noqa: B018
-        return mapped
-
-    def select(self, *keys: str) -> Self:
-        """Keep these keys of a dictionary.
-
-        Raises:
-            KeyError: there is no such key; the message lists those there are.
-
-        Example:
-            >>> import numpy as np, tfjax
-            >>> tfjax.from_arrays({"x": np.zeros(2), "y": np.zeros(2)}).select("x").spec
-            {'x': ShapeDtypeStruct(shape=(), dtype=float32)}
-        """
-        self._require_keys("select", keys)
-        name = f"select({', '.join(map(repr, keys))})"
-        return self._append(st.Map(fn=lambda e: {k: e[k] for k in keys}, name=name))
-
-    def drop(self, *keys: str) -> Self:
-        """Leave out these keys of a dictionary.
-
-        Raises:
-            KeyError: there is no such key; the message lists those there are.
-
-        Example:
-            >>> import numpy as np, tfjax
-            >>> list(tfjax.from_arrays({"x": np.zeros(2), "y": np.zeros(2)}).drop("x").spec)
-            ['y']
-        """
-        self._require_keys("drop", keys)
-        name = f"drop({', '.join(map(repr, keys))})"
-        return self._append(st.Map(fn=lambda e: {k: v for k, v in e.items() if k not in keys}, name=name))
-
-    def keep_on_host(self, *keys: str) -> Self:
-        """Deliver these keys as NumPy arrays, in their own dtype; strings come as object arrays of bytes.
-
-        Raises:
-            KeyError: there is no such key; the message lists those there are.
-
-        Example:
-            >>> import numpy as np, tfjax
-            >>> pipe = tfjax.from_arrays({"id": np.array(["a", "b"])}).keep_on_host("id").batch(2)
-            >>> next(iter(pipe))["id"]
-            array([b'a', b'b'], dtype=object)
-        """
-        self._require_keys("keep_on_host", keys)
-        return self._append(st.KeepOnHost(keys=keys))
-
-    def cache(self, where: str) -> Self:
-        """Keep examples once they are computed; from then on a batch is one gather.
-
-        Args:
-            where: "memory": one array a leaf, filled as rows are first needed, shared by every pipeline that is
-                derived from this one, and freed with the last of them.
-
-        Raises:
-            ValueError: after a random op, or after a `take` that follows `shuffle`; or the pipeline streams.
-            SpecError: a leaf has no fixed shape, or is a string.
-
-        Example:
-            >>> import numpy as np, tfjax
-            >>> pipe = tfjax.from_arrays({"x": np.arange(4)}).map(lambda e: {"x": e["x"] + 1}).cache("memory")
-            >>> [int(e["x"]) for e in pipe]
-            [1, 2, 3, 4]
-        """
-        if where != "memory":
-            raise ValueError(f"cache({where!r}): examples are kept in 'memory'")
-        self._require_indexed("cache", "dataset.cache() before from_tf, or from_examples(list(...))")
-        from tfjax.graph.memory import require_storable
-
-        require_storable(self._element)
-        return self._append(st.Cache(where="memory"))
+class Building(Applying):
+    """What batches can be made into."""
 
     def batch(self, size: int, remainder: st.Remainder | None = None) -> Self:
         """Stack `size` examples into a global batch; a batch never spans two epochs.
@@ -263,7 +126,33 @@ class Building(Ordering):
             >>> [b["x"].tolist() for b in pipe.device_map(lambda b: {"x": b["x"] / 2})]
             [[0.0, 0.5], [1.0, 1.5]]
         """
-        return self._append(st.DeviceMap(fn=require_function("device_map", fn)))
+        other = "random_device_map hands it a key"
+        return self._append(st.DeviceMap(fn=require_call("device_map", fn, ["batch"], other)))
+
+    def random_device_map(self, fn: Callable[[Any, Any], Any], *, per_example: bool = False) -> Self:
+        """Apply a jitted JAX function to each batch and a key, on its devices, after placement.
+
+        Keys depend on the pipeline's seed, the epoch, and the batch or the example alone, so that what is random is the
+        same on any number of devices and after a resume.
+
+        Args:
+            fn: takes a batch and a `jax.random.key`, and returns a batch, as `tfjax.on_device.random_flip("image")`.
+            per_example: call it with each example and a key of the example's own instead, through `jax.vmap`.
+
+        Raises:
+            ValueError: elements are not batched; or `per_example`, and the pipeline streams.
+
+        Example:
+            >>> import jax, numpy as np, tfjax
+            >>> pipe = tfjax.from_arrays({"x": np.zeros(4, np.float32)}).batch(2)
+            >>> noisy = pipe.random_device_map(lambda b, key: {"x": b["x"] + jax.random.normal(key, b["x"].shape)})
+            >>> bool((noisy.peek()["x"] == noisy.peek()["x"]).all())
+            True
+        """
+        if per_example:
+            self._require_indexed("random_device_map(per_example=True)", "a function of the whole batch")
+        require_call("random_device_map", fn, ["batch", "key"], "device_map calls it with the batch alone")
+        return self._append(st.RandomDeviceMap(fn=fn, per_example=bool(per_example)))
 
     def place(self, where: Any, axis: Any = None, *, prefetch: int = DEFAULT_PREFETCH) -> Self:
         """Say where batches go. Without it they go to JAX's default device.

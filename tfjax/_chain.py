@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 
 from tfjax._arguments import require_keys
@@ -31,6 +30,7 @@ class ChainNode:
         if parent is not None:
             rules.check(parent._chain, stage, batched=parent._source_is_batched)
         self._stage, self._parent = stage, parent
+        self._deliveries: dict[Any, Any] = {}
 
     def _append(self, stage: st.Stage) -> Self:
         return type(self)(stage, self)
@@ -74,7 +74,9 @@ class ChainNode:
     def _plan(self) -> Plan:
         from tfjax.graph.make import make_plan
 
-        return make_plan(self._chain, self._functions, self._element)
+        return make_plan(
+            self._chain, self._functions, self._element, accelerated=lambda: bool(self._target.is_accelerator)
+        )
 
     @property
     def _target(self) -> Any:
@@ -89,14 +91,20 @@ class ChainNode:
         return next((s.prefetch for s in self._chain if isinstance(s, st.Place)), DEFAULT_PREFETCH)
 
     @property
-    def _device_functions(self) -> list[Callable[[Any], Any]]:
-        return [s.fn for s in self._chain if isinstance(s, st.DeviceMap)]
+    def _device_functions(self) -> list[st.DeviceMap]:
+        return [s for s in self._chain if isinstance(s, st.DeviceMap)]
 
     @property
     def _delivery(self) -> Any:
+        """How batches are delivered, made once for what JAX is set to: its functions are compiled once."""
+        from tfjax.bridge.tensor import narrows
         from tfjax.delivery import delivery_of
 
-        return delivery_of(self._plan, self._target, self._device_functions)
+        target = self._target
+        key = (target, narrows())
+        if key not in self._deliveries:
+            self._deliveries[key] = delivery_of(self._plan, target, self._device_functions)
+        return self._deliveries[key]
 
     @functools.cached_property
     def _parts(self) -> dict[str, Any]:
@@ -129,7 +137,7 @@ class ChainNode:
 
     def _with_records(self, **changes: Any) -> Self:
         """The same chain over a source that reads its records in another way."""
-        from tfjax.sources.records import with_records
+        from tfjax.sources.reading import with_records
 
         if self._parent is not None:
             return self._parent._with_records(**changes)._append(self._stage)
@@ -137,6 +145,14 @@ class ChainNode:
         if not isinstance(origin, st.Origin):
             raise TypeError(f"a pipeline starts with a source, not with {origin.describe()}")
         return type(self)(dataclasses.replace(origin, source=with_records(origin.source, **changes)))
+
+    def _with_reading_of(self, other: ChainNode) -> Self:
+        """The same chain over a source that reads its records as that of another does."""
+        from tfjax.sources.reading import reading_of
+
+        origin = other._chain[0]
+        how = reading_of(origin.source) if isinstance(origin, st.Origin) else {}
+        return self._with_records(**how) if how else self
 
     def _first_from(self, step: int) -> Any:
         """The element at a step of epoch 0, made on this thread."""

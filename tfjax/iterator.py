@@ -27,11 +27,16 @@ class Stats:
         batches: batches delivered.
         wait_s: seconds that `next` waited for data.
         elapsed_s: seconds since the iterator was made.
+        hits: rows that the caches of the pipeline had when they were asked for, since the iterator was made; those
+            that are prefetched count too, and those of other iterators over the same caches.
+        misses: rows that they had not, and that were computed.
     """
 
     batches: int
     wait_s: float
     elapsed_s: float
+    hits: int = 0
+    misses: int = 0
 
     @property
     def wait_share(self) -> float:
@@ -74,6 +79,7 @@ class BatchIterator(Iterator[Any]):
         plan.check()
         self._plan, self._run, self._make_state = plan, run, make_state
         self._begin, self._delivered, self._closed = time.perf_counter(), 0, False
+        self._cached_before = plan.cache_counts
         # What JAX is set to here holds for the run, also where it is set for this thread alone.
         open_items = functools.partial(_items, plan, delivery, run, narrows(), reading)
         self._items = made_ahead(open_items, size=prefetch, context=CarriedContext())
@@ -115,8 +121,10 @@ class BatchIterator(Iterator[Any]):
 
     @property
     def stats(self) -> Stats:
-        """Batches, and seconds spent waiting for them."""
-        return Stats(self._delivered, self._items.wait_s, time.perf_counter() - self._begin)
+        """Batches, seconds spent waiting for them, and what caches had."""
+        cached = zip(self._plan.cache_counts, self._cached_before, strict=True)
+        hits, misses = (now - before for now, before in cached)
+        return Stats(self._delivered, self._items.wait_s, time.perf_counter() - self._begin, hits, misses)
 
     def close(self) -> None:
         """Stop and release everything; a second call does nothing."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tfjax.iterator import BatchIterator
     from tfjax.report import CopyReport
     from tfjax.state import State
+    from tfjax.tools.show import Picture
 
 
 class Pipeline(Building):
@@ -56,7 +57,7 @@ class Pipeline(Building):
 
     @property
     def info(self) -> Any:
-        """What the source says of itself: for TFDS the `DatasetInfo`; None where there is nothing.
+        """What the source says of itself: for TFDS the `DatasetInfo`, for `from_folder` its classes; else None.
 
         Example:
             >>> import numpy as np, tfjax
@@ -227,6 +228,49 @@ class Pipeline(Building):
         from tfjax.frameworks.keras import PipelineAdapter
 
         return PipelineAdapter(self, x=x, y=y, sample_weight=sample_weight, start_epoch=start_epoch, state=state)
+
+    def show(
+        self,
+        n: int = 16,
+        *,
+        image: str | None = None,
+        label: str | None = None,
+        boxes: str | None = None,
+        masks: str | None = None,
+        caption: str | None = None,
+    ) -> Picture:
+        """A picture of the first examples, or of the first ones of the first batch, as the training loop gets them.
+
+        A leaf that is not named by its path, such as "objects/bbox", is found by its name and its shape. Labels are
+        named as `info` has them, encoded images are decoded, and normalised ones are stretched to the range of all that
+        are shown.
+
+        Args:
+            n: how many at most.
+            image: the leaf of images, (height, width, channels).
+            label: of their labels: numbers, texts, or shares of the classes.
+            boxes: of boxes, (boxes, 4) of ymin, xmin, ymax, xmax as shares of the image; a leaf "label" beside it, in
+                the same dictionary, names them.
+            masks: of masks, (height, width), whose values other than 0 are laid over the image in colours.
+            caption: of texts below the image; of several the first.
+
+        Returns:
+            What a notebook shows as a PNG; `save(path)` writes it.
+
+        Raises:
+            SpecError: no leaf is an image, or one is not what it was named as.
+            KeyError: there is no such leaf.
+            ValueError: n is below 1.
+            ImportError: matplotlib is missing; names the extra.
+
+        Example:
+            >>> import tfjax
+            >>> tfjax.load("digits").show(12)
+            Picture(shown=12)
+        """
+        from tfjax.tools.show import Given, show
+
+        return show(self, n, Given(image=image, label=label, boxes=boxes, masks=masks, caption=caption))
 
     def explain(self) -> str:
         """The plan in words: what it is made of, what was decided and why, and what each leaf becomes.

@@ -25,7 +25,7 @@ class LeafReport:
     Args:
         path: its key path.
         spec: shape and dtype as delivered.
-        outcome: "shared", "copied", "transferred" (to an accelerator) or "host".
+        outcome: "shared", "copied", "transferred" (to an accelerator), "gathered" (from a device cache) or "host".
         why: the reason where it was copied, and what it was narrowed from.
     """
 
@@ -58,6 +58,9 @@ def copy_report(plan: Any, delivery: Delivery) -> CopyReport:
     empty = "copy_report looks at the first batch, and an epoch of this pipeline has none"
     if plan.steps_per_epoch == 0:
         raise ValueError(empty)
+    if plan.held is not None:
+        specs = [(leaf, format_spec(leaf.shape, leaf.dtype.name)) for leaf in leaves_of(plan)]
+        return CopyReport(tuple(LeafReport(leaf.path, s, "gathered", "on the devices") for leaf, s in specs))
     keep = [_same] * len(delivery.converters)
     plan.check()
     items = Direct(read(plan, Run(start_epoch=0, start=0, stop=1, epochs=1), keep, narrow=narrows()))
@@ -66,7 +69,8 @@ def copy_report(plan: Any, delivery: Delivery) -> CopyReport:
     if tensors is None:
         raise ValueError(empty)
     placed = delivery.place([convert(t) for convert, t in zip(delivery.converters, tensors, strict=True)])
-    return CopyReport(tuple(_leaf(*x) for x in zip(leaves_of(plan), tensors, placed, strict=True)))
+    # What is carried beside them comes last, and is no part of the report.
+    return CopyReport(tuple(_leaf(*x) for x in zip(leaves_of(plan), tensors, placed, strict=False)))
 
 
 def _same(tensor: Any) -> Any:

@@ -90,9 +90,12 @@ class State:
             read = json.loads(text)
         except (TypeError, ValueError) as error:
             raise StateMismatchError(f"this is no tfjax state: {str(text)[:40]!r} is no JSON ({error})") from error
-        if not isinstance(read, dict) or read.get("format") != FORMAT:
-            given = read.get("format") if isinstance(read, dict) else type(read).__name__
-            raise StateMismatchError(f"state format {given!r} is not {FORMAT}, which this version of tfjax reads")
+        if not isinstance(read, dict) or "format" not in read:
+            raise StateMismatchError(f"this is no tfjax state: {str(text)[:40]!r}")
+        if read["format"] != FORMAT:
+            raise StateMismatchError(
+                f"state format {read['format']!r} is not {FORMAT}, which this version of tfjax reads"
+            )
         return cls._from_fields(read)
 
     @classmethod

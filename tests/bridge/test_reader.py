@@ -57,6 +57,18 @@ def test_an_error_of_the_graph_is_tensorflows(raw: bool) -> None:
         next(opened)
 
 
+def test_an_error_that_quotes_bytes_is_tensorflows_too(raw: bool) -> None:
+    failing = tf.data.Dataset.from_tensors(b"\xff").map(tf.strings.to_number)
+    with pytest.raises(tf.errors.UnknownError, match=r"convert string: \\xff"):
+        next(reader_of(failing, 1, raw=raw))
+
+
+def test_a_pipeline_names_what_failed_on_bytes() -> None:
+    pipe = tfjax.from_arrays({"x": np.array([b"1", b"\xff"], object)}).map(lambda e: tf.strings.to_number(e["x"]))
+    with pytest.raises(tfjax.TfjaxError, match=r"^map\(.*\) failed on example 1: .*convert string: \\xff$"):
+        list(pipe.batch(2))
+
+
 def test_one_converter_a_leaf() -> None:
     with pytest.raises(ValueError, match="zip"):
         next(Reader(nested(), [as_list]))

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 import tfjax
 from tests import python_process
-from tfjax.graph.fold import memory_cache
+from tfjax.graph.cache.cached import store_of
 from tfjax.placement.prefetch import Prefetcher
 
 
@@ -295,8 +295,8 @@ def test_a_dropped_pipeline_is_freed(closed: bool) -> None:
     batches = pipe.iterate(forever=True)
     for _ in range(15):
         next(batches)
-    cache = memory_cache(stages[-1], 0, pipe._element, "")
-    assert cache.rows == 40
+    cache = store_of(stages[-1])
+    assert cache is not None and cache.rows == 40
     left = {"cache": weakref.ref(cache), "source": weakref.ref(stages[0].source), "pipe": weakref.ref(pipe)}
     if closed:
         batches.close()

@@ -26,6 +26,7 @@ class Leaf:
         dtype: what it is delivered with; object for strings.
         on_host: delivered as a NumPy array.
         was: its dtype before narrowing, where that differs.
+        has_rows: whether dimension 0, where there is one, is that of the batch.
     """
 
     path: str
@@ -33,6 +34,7 @@ class Leaf:
     dtype: Any
     on_host: bool
     was: str | None
+    has_rows: bool = True
 
 
 def leaves_of(plan: Plan) -> list[Leaf]:
@@ -53,6 +55,16 @@ def leaves_of(plan: Plan) -> list[Leaf]:
         native = np.dtype(object) if dtype == tf.string else np.dtype(dtype.as_numpy_dtype)
         leaves.append(Leaf(path, (*rows, *spec.shape), native, plan.element.on_host(i), was))
     return leaves
+
+
+def carried_of(plan: Plan) -> list[Leaf]:
+    """The leaves that are carried beside those of a plan's batches."""
+    rows = plan.batch_size if plan.tail == 0 else None
+    shapes = [(rows,) if c.words == 1 else (rows, 2) if c.by_row else (2,) for c in plan.carried]
+    return [
+        Leaf(c.name, shape, np.dtype(np.uint32), on_host=False, was=None, has_rows=c.by_row)
+        for c, shape in zip(plan.carried, shapes, strict=True)
+    ]
 
 
 def converters(leaves: Sequence[Leaf], *, share: bool, committed: bool) -> tuple[Converter, ...]:

@@ -47,14 +47,16 @@ class Reader(Iterator[list[Any]]):
 
     def tensors(self) -> list[tf.Tensor]:
         """The next element, still in TensorFlow."""
-        if self._resource is None:
-            return tf.nest.flatten(next(self._iterator))  # type: ignore[no-any-return]
         try:
+            if self._resource is None:
+                return tf.nest.flatten(next(self._iterator))  # type: ignore[no-any-return]
             return tf.raw_ops.IteratorGetNext(  # type: ignore[no-any-return]
                 iterator=self._resource, output_types=self._types, output_shapes=self._shapes
             )
         except tf.errors.OutOfRangeError:
             raise StopIteration from None
+        except UnicodeDecodeError as error:  # an op failed, and quotes bytes in its message
+            raise tf.errors.UnknownError(None, None, error.object.decode("utf-8", "backslashreplace")) from None
 
 
 def read(plan: Plan, run: Run, convert: Sequence[Converter], *, narrow: bool) -> Iterator[list[Any]]:
@@ -94,7 +96,8 @@ def structured(plan: Plan, run: Run) -> tf.data.Dataset:
     structure = plan.element.structure
 
     def pack(*element: Any) -> Any:
-        leaves, _ = structure.flatten(element[0] if len(element) == 1 else element)
+        own = element[: len(structure.paths)] if plan.carried else element
+        leaves, _ = structure.flatten(own[0] if len(own) == 1 else own)
         return structure.unflatten(leaves)
 
     try:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
 from tfjax._arguments import require_function
-from tfjax.graph.stages import Origin, function_name
+from tfjax._naming import function_name
+from tfjax.graph.stages import Origin
 from tfjax.pipeline import Pipeline
 
 if TYPE_CHECKING:

@@ -24,6 +24,8 @@ def load(
 ) -> Pipeline:
     """Open a TFDS dataset by name; its records are indexed as TFDS wrote them, and examples are decoded.
 
+    A `tfjax.image.Decode` that is the first to touch an image replaces TFDS's decoding of it.
+
     Args:
         name: what `tfds.load` takes, e.g. "mnist" or "xquad/en:3.0.0"; "digits" (scikit-learn's handwritten digits,
             uint8 (8, 8, 1), values 0 to 16) needs no network.
@@ -52,7 +54,7 @@ def load(
         >>> len(pipe), pipe.spec["image"].shape
         (100, (8, 8, 1))
     """
-    from tfjax.sources.tfds import open_tfds
+    from tfjax.sources.tfds import feature_path, open_tfds, skipping
 
     if cache not in ("auto", None):
         raise ValueError(f"load: cache={cache!r}: pass 'auto' or None, or call .cache(...) after load")
@@ -67,5 +69,20 @@ def load(
         memory_bytes=memory_bytes,
         builder_kwargs=builder_kwargs,
     )
+
+    def undecoded(leaf: str) -> Pipeline:
+        image = feature_path(opened.info.supervised_keys, leaf) if as_supervised else leaf
+        return load(
+            name,
+            split,
+            data_dir=data_dir,
+            download=False,
+            cache=cache,
+            as_supervised=as_supervised,
+            decoders=skipping(opened.info.features, decoders, image),
+            memory_bytes=memory_bytes,
+            builder_kwargs=builder_kwargs,
+        )
+
     title = f"load({name!r}, split={str(split)!r})"
-    return decoded(title, opened, auto_cache=cache == "auto")
+    return decoded(title, opened, auto_cache=cache == "auto", undecoded=undecoded)

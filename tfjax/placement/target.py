@@ -51,6 +51,12 @@ class Target:
         return not self.per_device and all(sharding == cpu for _, sharding in self.rules)
 
     @property
+    def is_accelerator(self) -> bool:
+        """Whether whole batches go to devices other than CPUs."""
+        devices: set[Any] = set().union(*(sharding.device_set for _, sharding in self.rules))
+        return not self.per_device and all(device.platform != "cpu" for device in devices)
+
+    @property
     def spans_processes(self) -> bool:
         """Whether devices belong to other processes."""
         return not all(sharding.is_fully_addressable for _, sharding in self.rules)
