@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 
 from tfjax import on_device
 from tfjax._arguments import require_count
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["default", "images", "small_images"]
 
-Channels = float | Sequence[float]
+Channels = ArrayLike
 IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 SMALL = 96  # pixels of the longer side
 MOVED = 16  # pixels of the shorter side from which on a crop may be off the middle

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 
 from tfjax._arguments import require_count, require_numbers
 from tfjax.on_device.base import LeafFunction, leaf_at, require_path, with_leaf
@@ -40,8 +41,8 @@ class normalize(LeafFunction):
         [0.006, 0.135, 0.357]
     """
 
-    mean: float | Sequence[float]
-    std: float | Sequence[float]
+    mean: ArrayLike
+    std: ArrayLike
     dtype: Any = field(default="float32", kw_only=True)
 
     def __post_init__(self) -> None:
@@ -50,7 +51,7 @@ class normalize(LeafFunction):
         for given in ("mean", "std"):
             object.__setattr__(self, given, require_numbers(f"normalize: {given}", getattr(self, given)))
         if not np.all(np.asarray(self.std) > 0):
-            raise ValueError(f"normalize: std is {self.std}: it is above 0")
+            raise ValueError(f"normalize: std is {self.std!r}: it is above 0")
         object.__setattr__(self, "dtype", _float_name("normalize", self.dtype))
 
     def __call__(self, batch: Any) -> Any:

@@ -49,7 +49,7 @@ def test_arrays_and_lists_are_values() -> None:
         (0, (1, -1, 1), ValueError, r"std is \(1.0, -1.0, 1.0\): it is above 0"),
         (float("nan"), 1, ValueError, "Normalize: mean takes a finite number, or one a channel, given nan"),
         ((), 1, ValueError, r"mean takes a finite number, or one a channel, given \(\)"),
-        ([[1, 2, 3]], 1, ValueError, r"mean takes a finite number, or one a channel, given \(\[1, 2, 3\],\)"),
+        ([[1, 2, 3]], 1, ValueError, r"mean takes a finite number, or one a channel, given \(\(1, 2, 3\),\)"),
         ("grey", 1, TypeError, "mean takes a number, or one a channel, given 'grey'"),
         (0, None, ValueError, "std takes a finite number, or one a channel, given None"),
     ],

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from tfjax._arguments import require_numbers
 from tfjax._tensorflow import tf
@@ -36,8 +36,8 @@ class Normalize(ImageOp):
         [0.006, 0.135, 0.357]
     """
 
-    mean: float | Sequence[float]
-    std: float | Sequence[float]
+    mean: ArrayLike
+    std: ArrayLike
 
     def __post_init__(self) -> None:
         """Check, and hold numbers as what can be hashed."""
@@ -45,7 +45,7 @@ class Normalize(ImageOp):
         for name in ("mean", "std"):
             object.__setattr__(self, name, require_numbers(f"Normalize: {name}", getattr(self, name)))
         if not np.all(np.asarray(self.std) > 0):
-            raise ValueError(f"Normalize: std is {self.std}: it is above 0")
+            raise ValueError(f"Normalize: std is {self.std!r}: it is above 0")
 
     def image(self, image: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:  # noqa: ARG002
         """See `ImageOp`."""
