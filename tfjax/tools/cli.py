@@ -6,6 +6,7 @@
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -64,6 +65,8 @@ def _show(options: argparse.Namespace) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
+    # TensorFlow may import Keras before its own file of frameworks does, which then finds another backend.
+    os.environ.setdefault("KERAS_BACKEND", "jax")
     from tfjax.tools.errors import UserError
     from tfjax.tools.settings import TrainSettings
 
