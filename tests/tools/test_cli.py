@@ -14,6 +14,7 @@ import pytest
 pytest.importorskip("flax")
 
 import tfjax
+from tests import python_process
 from tfjax.tools import cli
 
 
@@ -202,3 +203,17 @@ def test_the_version(capsys):
     with pytest.raises(SystemExit, match="0"):
         cli.main(["--version"])
     assert capsys.readouterr().out == f"tfjax {tfjax.__version__}\n"
+
+
+def test_keras_trains_on_jax_where_no_backend_is_set(digits_dir, tmp_path):
+    """TensorFlow imports Keras, which then took its own backend."""
+    arguments = ["train", "digits", "--framework", "keras", "--epochs", "1", "--out", str(tmp_path)]
+    code = f"""
+        import os
+        os.environ.pop("KERAS_BACKEND", None)
+        from tfjax.tools.cli import main
+        raise SystemExit(main({[*arguments, "--data-dir", str(digits_dir)]!r}))
+    """
+    done = python_process.run(code, timeout_s=120)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "result.json").is_file()
