@@ -1,10 +1,12 @@
 """What varies in size, in a folder: strings and leaves of varying shape, plain and compressed."""
 
+import concurrent.futures
 import errno
 import os
 import pathlib
 import shutil
 import struct
+import time
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,9 @@ import tfjax
 from tests.graph.cache.counted import bits, cache_of, stats, values, wait_whole
 from tfjax.errors import CorruptDataError
 from tfjax.graph.cache import fit, npy
+from tfjax.graph.cache.npy import Descriptor
+from tfjax.graph.cache.records import Records
+from tfjax.sources.index import FRAME_BYTES
 
 N = 24
 
@@ -108,6 +113,33 @@ def test_the_rows_that_come_first_are_kept_where_there_is_a_limit(tmp_path: path
     assert stats(finish(cached)) == (rows, N - rows)
     kept = sum(p.stat().st_size for p in (tmp_path / "c").iterdir() if p.suffix in (".npy", ".tfrecord"))
     assert kept <= limit + 3 * 128, "but for the headers of the arrays"
+
+
+class Slow:
+    """A folder whose sizes take long to look up, so that threads meet there."""
+
+    def __init__(self) -> None:
+        self.column = lambda _: self
+        self.put = lambda *_: None
+
+    def names(self) -> list[str]:
+        time.sleep(0.01)
+        return []
+
+
+def test_threads_that_write_at_a_time_keep_the_limit_together(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row, limit = 84 + FRAME_BYTES, 4000
+    file = os.open(tmp_path / "rows", os.O_RDWR | os.O_CREAT)
+    monkeypatch.setattr(Records, "_created", lambda _: (0, Descriptor(file)))
+    records = Records(Slow(), 1, compressed=False, limit_bytes=limit)  # type: ignore[arg-type]
+    leaf = np.array([b"x" * 84] * 8, object)
+    with concurrent.futures.ThreadPoolExecutor(8) as threads:
+        kept = [threads.submit(records.append, np.arange(8) + 8 * i, [leaf]) for i in range(8)]
+    assert sum(len(k.result()) for k in kept) == limit // row
+    assert os.stat(tmp_path / "rows").st_size <= limit
+    assert records.is_full
 
 
 def strings(path: pathlib.Path, n: int = 8) -> "tfjax.Pipeline":

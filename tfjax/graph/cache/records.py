@@ -59,13 +59,13 @@ class Records:
         rows = [[self._packed(leaf[i]) for leaf in leaves] for i in range(len(positions))]
         lengths = np.array([[len(data) for data in row] for row in rows], np.int64).reshape(len(rows), self._strings)
         ends = np.cumsum(lengths.sum(axis=1) + FRAME_BYTES * self._strings)
-        if self._limit is not None:
-            fit = int(np.searchsorted(ends, self._limit - self.size_bytes, side="right"))
-            self.is_full = self.is_full or fit < len(rows)
-            rows, lengths, ends, positions = rows[:fit], lengths[:fit], ends[:fit], positions[:fit]
-        if not rows:
-            return positions
-        with self._lock:
+        with self._lock:  # room is looked at and taken in one go: several threads of the graph write at a time
+            if self._limit is not None:
+                fit = int(np.searchsorted(ends, self._limit - self._taken(), side="right"))
+                self.is_full = self.is_full or fit < len(rows)
+                rows, lengths, ends, positions = rows[:fit], lengths[:fit], ends[:fit], positions[:fit]
+            if not rows:
+                return positions
             number, file = self._own = self._own or self._created()
             start, self._end = self._end, self._end + int(ends[-1])
         try:
@@ -107,6 +107,12 @@ class Records:
             what = error if isinstance(error, CorruptDataError) else f"{path!r} cannot be read ({error.strerror})"
             return CorruptDataError(f"{what}: delete {self._folder.path!r}, and the cache is filled anew")
         return None
+
+    def _taken(self) -> int:
+        """Bytes of the files, with those of the own one that other threads are about to write."""
+        own = _name(self._own[0]) if self._own else None
+        others = (n for n in self._folder.names() if n.endswith(".tfrecord") and n != own)
+        return self._end + sum(self._folder.size(n) for n in others)
 
     def _row(self, pointer: int, lengths: Sequence[int]) -> list[bytes]:
         name, at = _name(pointer >> _OFFSET_BITS), pointer & ((1 << _OFFSET_BITS) - 1)
