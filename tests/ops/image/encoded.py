@@ -46,6 +46,11 @@ def _gif(width, height):
     return b"GIF89a" + struct.pack("<HH", width, height) + b"\0\0\0;"
 
 
+def gif_frame(width, height, blocks=b"\x02\x44\x01\0", *, left=0):
+    """A frame of a GIF; its blocks hold one pixel, whatever size it states."""
+    return b"," + struct.pack("<HHHHB", left, 0, width, height, 0) + b"\x02" + blocks
+
+
 def with_screen(gif, width, height):
     """A GIF that states another screen for the same frames."""
     return gif[:6] + struct.pack("<HH", width, height) + gif[10:]

@@ -16,7 +16,7 @@ pytest.importorskip("PIL")
 from PIL import Image
 
 import tfjax
-from tests.ops.image.encoded import HEADERS, LIMITS, SIDE, encoded, header, noise, table, with_screen
+from tests.ops.image.encoded import HEADERS, LIMITS, SIDE, encoded, gif_frame, header, noise, table, with_screen
 from tfjax import image
 from tfjax._tensorflow import tf
 
@@ -55,6 +55,15 @@ def stated(row):
     """What the table says TensorFlow decodes a file to: (frames, height, width, channels), or None."""
     found = re.fullmatch(r"uint8\((.*)\)", row["tf_2.21_decode_image(default)"])
     return found and [int(n) for n in found[1].split(",")]
+
+
+def animation(format, frames):
+    """Arrays as frames."""
+    first, *rest = map(Image.fromarray, frames)
+    buffer = io.BytesIO()
+    options = {"lossless": True, "method": 0} if format == "WEBP" else {}
+    first.save(buffer, format, save_all=True, append_images=rest, **options)
+    return buffer.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -216,6 +225,37 @@ class TestMaxPixels:
         assert decoded(bomb).shape == (20, 30, 3)
         with pytest.raises(tf.errors.InvalidArgumentError, match="20 x 30 pixels, over max_pixels=599"):
             decoded(bomb, max_pixels=599)
+
+    @pytest.mark.parametrize("format", ["GIF", "WEBP"])
+    def test_all_frames_of_an_animation_count_where_all_are_decoded(self, format):
+        contents = animation(format, [noise(20, 30) ^ (50 * i) for i in range(5)])
+        assert decoded(contents, frames="all", max_pixels=3000).shape == (5, 20, 30, 3)
+        said = "header states 5 frames of 20 x 30 pixels, over max_pixels=2999: raise it"
+        with pytest.raises(tf.errors.InvalidArgumentError, match=said):
+            decoded(contents, frames="all", max_pixels=2999)
+        first = decoded(contents, max_pixels=600)
+        np.testing.assert_array_equal(first, decoded(contents, frames="all")[0])
+        with pytest.raises(tf.errors.InvalidArgumentError, match="states 20 x 30 pixels, over max_pixels=599"):
+            decoded(contents, max_pixels=599)
+
+    def test_animations_that_are_bombs_are_refused_with_path_and_index(self, tmp_path):
+        """Two of some KB, and one whose first frame is smaller than those that follow."""
+        frames = [np.full((1500, 2000, 3), 50 * i, np.uint8) for i in range(4)]
+        head = header("gif", 5, 9)[:-1]
+        bombs = {format: animation(format, frames) for format in ("GIF", "WEBP")}
+        bombs["later"] = head + gif_frame(2, 2) + gif_frame(2000, 1500) * 2 + b";"
+        for name, contents in bombs.items():
+            (tmp_path / name).write_bytes(contents)
+        pipe = tfjax.from_files([str(tmp_path / name) for name in bombs])
+        every = pipe.apply(image.Decode(frames="all", max_pixels=8 * 10**6))
+        for row, (name, count) in enumerate({"GIF": 4, "WEBP": 4, "later": 3}.items()):
+            said = rf"failed on example {row} .*/{name}.*states {count} frames of 1500 x 2000 pixels, over max_pixels"
+            with pytest.raises(tfjax.CorruptDataError, match=said):
+                every[row]
+        first = pipe.apply(image.Decode(max_pixels=8 * 10**6))
+        with pytest.raises(tfjax.CorruptDataError, match=r"example 2 .*/later.*3 frames of 1500 x 2000 pixels"):
+            first[2]
+        assert first[0]["image"].shape == first[1]["image"].shape == (1500, 2000, 3)
 
     def test_sides_whose_product_overflows_are_refused(self):
         for kind in ("png", "bmp"):

@@ -13,6 +13,7 @@ from tfjax.ops.base import Example, leaf_at, with_leaf
 from tfjax.ops.failing import after, zero_unless
 from tfjax.ops.image.base import ImageOp
 from tfjax.ops.image.bmp import decode_bmp
+from tfjax.ops.image.gif import first_frame, gif_layout
 from tfjax.ops.image.header import (
     BMP,
     GIF,
@@ -21,14 +22,13 @@ from tfjax.ops.image.header import (
     UNKNOWN,
     WEBP,
     bmp_size,
-    gif_size,
     image_format,
     jpeg_size,
     png_size,
     webp_size,
 )
 from tfjax.ops.image.orientation import exif_orientation, upright
-from tfjax.ops.image.webp import with_room_for_frames
+from tfjax.ops.image.webp import webp_frames, with_room_for_frames
 
 MAX_PIXELS = 10**8
 
@@ -49,8 +49,9 @@ class Decode(ImageOp):
             many pixels: several times as fast before a `ResizeShortSide` of a large photo, and not the same bits.
         fancy_upscaling: smooth the colours of a JPEG that stores fewer of them, as TensorFlow does by default. Without
             it pixels differ by 0.004 of 255 on the mean, and a crop that follows can be decoded alone.
-        max_pixels: an image whose header states more is refused; so is a GIF whose first frame does. It is of one
-            frame: neither how many there are nor the size of a GIF's later ones is bounded.
+        max_pixels: an image whose header states more is refused. Of an animation it is for all frames that are
+            decoded: height times width of the largest, times how many there are. TensorFlow decodes all frames of a
+            GIF whose first one is smaller than a later one, or does not begin at the corner.
         key: the leaf, a scalar string.
 
     Raises:
@@ -143,12 +144,15 @@ class Decode(ImageOp):
             },
         )
 
-    def refused(self, size: tf.Tensor) -> tf.Tensor:
-        """An int32 zero; the graph fails where an image of (height, width) is too large."""
-        pixels = tf.reduce_prod(tf.cast(size, tf.int64))
-        shown = tf.strings.join([tf.strings.as_string(size[0]), " x ", tf.strings.as_string(size[1])])
-        limit = f" pixels, over max_pixels={self.max_pixels}: raise it in Decode(max_pixels=) if that is meant"
-        return zero_unless(pixels > self.max_pixels, tf.strings.join(["the header states ", shown, limit]))
+    def refused(self, size: tf.Tensor, frames: tf.Tensor | None = None) -> tf.Tensor:
+        """An int32 zero; the graph fails where an image of (height, width), or so many, is too large."""
+        shown, pixels = tf.strings.as_string(size), tf.reduce_prod(tf.cast(size, tf.int64))
+        stated = [shown[0], " x ", shown[1], f" pixels, over max_pixels={self.max_pixels}: "]
+        if frames is not None:
+            pixels *= tf.cast(frames, tf.int64)
+            stated = [tf.where(frames > 1, tf.strings.join([tf.strings.as_string(frames), " frames of "]), ""), *stated]
+        stated = ["the header states ", *stated, "raise it in Decode(max_pixels=) if that is meant"]
+        return zero_unless(pixels > self.max_pixels, tf.strings.join(stated))
 
     def _jpeg(self, contents: tf.Tensor) -> tf.Tensor:
         size = jpeg_size(contents)
@@ -179,14 +183,19 @@ class Decode(ImageOp):
 
     def _webp(self, contents: tf.Tensor) -> tf.Tensor:
         # With a transparency or several frames, TensorFlow decodes it to as many channels as it has only.
-        contents = after(self.refused(webp_size(contents)), contents)
-        image = tf.io.decode_image(with_room_for_frames(contents))
-        return self._all_or_first(tf.reshape(image, tf.concat([[-1], tf.shape(image)[-3:]], 0)))
+        every = self.frames == "all"
+        contents = after(self.refused(webp_size(contents), webp_frames(contents) if every else None), contents)
+        image = tf.io.decode_image(with_room_for_frames(contents), expand_animations=every)
+        frames = tf.reshape(image, tf.concat([[-1], tf.shape(image)[-3:]], 0))
+        return self._finished(frames if every else frames[0])
 
     def _gif(self, contents: tf.Tensor) -> tf.Tensor:
-        contents = after(self.refused(gif_size(contents)), contents)
+        layout = gif_layout(contents)
         if self.frames == "all":
+            contents = after(self.refused(layout.size, layout.frames), contents)
             return self._finished(tf.io.decode_gif(contents))
+        decoded = tf.where(layout.first_end > 0, 1, layout.frames)
+        contents = after(self.refused(layout.size, decoded), first_frame(contents, layout))
         return self._finished(tf.io.decode_image(contents, channels=3, expand_animations=False))
 
     def _bmp(self, contents: tf.Tensor) -> tf.Tensor:
@@ -197,9 +206,6 @@ class Decode(ImageOp):
         why = tf.strings.join(["its ", size, " bytes begin as no JPEG, PNG, WebP, GIF or BMP does"])
         nothing = tf.zeros((0, 0, self.channels), tf.as_dtype(self.dtype))
         return self._frames(nothing + tf.cast(zero_unless(tf.constant(True), why), nothing.dtype))
-
-    def _all_or_first(self, frames: tf.Tensor) -> tf.Tensor:
-        return self._finished(frames if self.frames == "all" else frames[0])
 
     def _frames(self, image: tf.Tensor) -> tf.Tensor:
         return image[tf.newaxis] if self.frames == "all" else image

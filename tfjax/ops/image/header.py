@@ -1,6 +1,6 @@
 """What the first bytes of an encoded image say: its format and its size, without decoding it.
 
-Sizes are int32 (2,), height and width. What is cut off reads as zeros.
+For GIFs see `tfjax.ops.image.gif`. Sizes are int32 (2,), height and width. What is cut off reads as zeros.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from tfjax._tensorflow import tf
 JPEG, PNG, WEBP, GIF, BMP, UNKNOWN = range(6)
 _MAGIC = ((0, b"\xff\xd8\xff"), (0, b"\x89PNG\r\n\x1a\n"), (8, b"WEBP"), (0, b"GIF8"), (0, b"BM"))  # in that order
 _MAGIC_BYTES = 12
-_GIF_HEAD = 13
 
 
 def image_format(contents: tf.Tensor) -> tf.Tensor:
@@ -33,29 +32,6 @@ def jpeg_size(contents: tf.Tensor) -> tf.Tensor:
 def png_size(contents: tf.Tensor) -> tf.Tensor:
     """The size that a PNG states."""
     return _read(contents, tf.int32, 24, little_endian=False)[5:3:-1]
-
-
-def gif_size(contents: tf.Tensor) -> tf.Tensor:
-    """The larger sides of a GIF's screen and its first frame, as it states them; later frames may be of others."""
-    head = tf.io.decode_raw(contents, tf.uint8)
-    end = tf.size(head)
-    head = tf.pad(head, [[0, _GIF_HEAD]])
-
-    def number(at: tf.Tensor | int) -> tf.Tensor:
-        return tf.cast(head[tf.minimum(at, end)], tf.int32)
-
-    def skip(at: tf.Tensor, inside: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        # An extension is two bytes, then blocks of a length and as many bytes; the last has a length of 0.
-        length = number(at)
-        return tf.where(inside, at + 1 + length, at + 2), ~inside | (length > 0)
-
-    flags = head[10]
-    colours = tf.where(flags >= 128, 3 * 2 ** (tf.cast(flags % 8, tf.int32) + 1), 0)
-    start = (_GIF_HEAD + colours, tf.constant(False))
-    at, _ = tf.while_loop(lambda at, inside: inside | (number(at) == ord("!")), skip, start)
-    frame = tf.where(number(at) == ord(","), head[tf.minimum(at, end) :][5:9], 0)
-    sides = tf.bitcast(tf.reshape(tf.concat([head[6:10], frame], 0), (2, 2, 2)), tf.uint16)
-    return tf.reduce_max(tf.cast(sides, tf.int32), 0)[::-1]
 
 
 def bmp_size(contents: tf.Tensor) -> tf.Tensor:
