@@ -1,11 +1,13 @@
 """The table in README.md, made of the JSON of the scripts: `python -m benchmarks.table`.
 
-Everything between the two markers is replaced; what stands around them is written by hand.
+Between the two markers the rows and the section of each script that has JSON are replaced, and those of the others
+stay as they are; what stands around the markers is written by hand.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,10 @@ README = Path(__file__).with_name("README.md")
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 ORDER = (
     *("handoff", "prefetch", "devices", "tree", "overlap", "transfer", "records", "mnist", "memory_epoch"),
-    *("photos", "evaluation", "image_cache", "device_cache", "planning", "resume", "leaks"),
+    *("photos", "evaluation", "image_cache", "device_cache", "scan", "fit", "keras", "planning", "resume", "leaks"),
 )
+
+HEADER = ("| script | claim | median | 10 to 90 % | by CPU time | firm | stretch | met |", "|---" * 8 + "|")
 
 
 def read_results(folder: Path) -> list[dict[str, Any]]:
@@ -28,18 +32,17 @@ def read_results(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
-def claims_table(results: list[dict[str, Any]]) -> list[str]:
+def claim_rows(result: dict[str, Any]) -> list[str]:
     """One row a claim."""
-    lines = ["| script | claim | median | 10 to 90 % | by CPU time | firm | stretch | met |", "|---" * 8 + "|"]
-    for result in results:
-        for claim in result["claims"]:
-            sign = "≥" if claim["sense"] == "at least" else "≤"
-            targets = ["" if claim[k] is None else f"{sign} {number(claim[k])}" for k in ("firm", "stretch")]
-            span = f"{number(claim['low'])} to {number(claim['high'])}"
-            cpu = "" if claim.get("cpu") is None else number(claim["cpu"])
-            value = f"**{number(claim['value'])}** {claim['unit']}"
-            cells = [result["name"], claim["what"], value, span, cpu, *targets, claim["met"]]
-            lines.append(f"| {' | '.join(cells)} |")
+    lines = []
+    for claim in result["claims"]:
+        sign = "≥" if claim["sense"] == "at least" else "≤"
+        targets = ["" if claim[k] is None else f"{sign} {number(claim[k])}" for k in ("firm", "stretch")]
+        span = f"{number(claim['low'])} to {number(claim['high'])}"
+        cpu = "" if claim.get("cpu") is None else number(claim["cpu"])
+        value = f"**{number(claim['value'])}** {claim['unit']}"
+        cells = [result["name"], claim["what"], value, span, cpu, *targets, claim["met"]]
+        lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 
@@ -88,19 +91,40 @@ def number(value: float) -> str:
     return f"{value:.3g}"
 
 
+def rows_there(block: str) -> dict[str, list[str]]:
+    """The claims of each script that a block of figures has."""
+    there: dict[str, list[str]] = {}
+    for line in block.splitlines():
+        name = line.removeprefix("| ").partition(" | ")[0]
+        if line.startswith("| ") and name in ORDER:
+            there.setdefault(name, []).append(line)
+    return there
+
+
+def sections_there(block: str) -> dict[str, str]:
+    """The section of each script that a block of figures has."""
+    sections = re.split(r"^(?=### )", block, flags=re.MULTILINE)[1:]
+    return {text.removeprefix("### ").partition(":")[0]: text.strip() for text in sections}
+
+
+def figures(results: list[dict[str, Any]], block: str) -> str:
+    """A block of figures with those of `results` in place of what it had of the same scripts."""
+    rows = rows_there(block) | {result["name"]: claim_rows(result) for result in results}
+    sections = sections_there(block) | {r["name"]: "\n".join(details(r)).strip() for r in results}
+    names = [name for name in ORDER if name in sections]
+    table = "\n".join([*HEADER, *(row for name in names for row in rows.get(name, []))])
+    return "\n" + "\n\n".join([where(results[-1]), table, *(sections[name] for name in names)]) + "\n"
+
+
 def main() -> None:
     """Rewrite the part of README.md between the markers."""
     results = read_results(OUT)
-    lines = ["", where(results[0]), "", *claims_table(results), ""]
-    for result in results:
-        lines += details(result)
-    text = README.read_text()
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
+    before, _, rest = README.read_text().partition(BEGIN)
+    block, _, after = rest.partition(END)
     if not after:
         sys.exit(f"{README} lacks the markers {BEGIN} and {END}")
-    README.write_text(before + BEGIN + "\n".join(lines) + END + after)
-    print(f"{README}: {len(results)} scripts")
+    README.write_text(before + BEGIN + figures(results, block) + END + after)
+    print(f"{README}: {', '.join(result['name'] for result in results)}")
 
 
 if __name__ == "__main__":
