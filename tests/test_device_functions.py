@@ -149,3 +149,55 @@ def test_functions_are_traced_once_for_a_run_as_one():
     assert len(everything(pipe, epochs=3)) == 9
     assert len(everything(pipe, start_epoch=1)) == 3
     assert len(calls) == 1, "another run compiles nothing"
+
+
+# Errors.
+
+
+def fails(batch):
+    return {"x": batch["x"] + np.zeros(7)}
+
+
+def test_a_function_that_cannot_be_traced_is_named_with_its_batch():
+    pipe = tfjax.from_arrays(ROWS).batch(8).device_map(lambda b: {**b, "y": b["x"][:, 0]})
+    given = r"\['id'\]: int32\[8\], \['x'\]: float32\[8,5\], \['y'\]: float32\[8\]"
+    with pytest.raises(
+        ValueError, match=rf"^device_map\(.*fails\) failed on a batch of {given}: .*broadcast"
+    ) as caught:
+        pipe.device_map(fails).peek()
+    assert "broadcast" in str(caught.value.__cause__) and "failed on" not in str(caught.value.__cause__)
+    with pytest.raises(ValueError, match=r"device_map\(.*fails\) failed on a batch of"):
+        pipe.device_map(fails).spec  # noqa: B018
+    with pytest.raises(KeyError, match=r"random_device_map\(.*per_example=True\) failed .*\['x'\].*KeyError: label"):
+        next(pipe.random_device_map(lambda e, _: e["label"], per_example=True).iterate())
+    with pytest.raises(
+        tfjax.TfjaxError, match=r"device_map\(.*\) failed on a batch of float32\[3\]: ZeroDiv"
+    ) as caught:
+        tfjax.from_arrays(np.zeros(6, np.float32)).batch(3).device_map(lambda b: b / (1 // 0)).peek()
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+def test_an_error_of_the_library_keeps_its_kind():
+    def refuse(_):
+        raise tfjax.PlacementError("not here")
+
+    with pytest.raises(tfjax.PlacementError, match=r"device_map\(.*refuse\) failed .*: PlacementError: not here"):
+        pipe_of().batch(8).device_map(refuse).peek()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_function_that_fails_when_it_runs_is_named_with_its_batch(cached):
+    def broken(_):
+        raise OSError("no such thing")
+
+    def call(batch):
+        return jax.pure_callback(broken, jax.ShapeDtypeStruct((), np.float32), batch["x"])
+
+    pipe = tfjax.from_arrays(ROWS).cache("device") if cached else tfjax.from_arrays(ROWS)
+    pipe = pipe.batch(8).device_map(lambda b: b).device_map(call)
+    names = r"device_map\(.*<lambda>\), device_map\(.*call\)"
+    with pytest.raises(tfjax.TfjaxError, match=rf"{names} failed on a batch of .*\['x'\]: float32\[8,5\]: ") as caught:
+        jax.block_until_ready(pipe.peek())
+    assert isinstance(caught.value.__cause__, jax.errors.JaxRuntimeError)
+    assert "no such thing" in str(caught.value)

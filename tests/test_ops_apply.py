@@ -103,6 +103,15 @@ def test_a_state_remembers_values_and_a_resumed_run_keeps_them(lit):
         assert spread(next(run)) == 0 and run.state.values == {"light": 0, "noise": 0}
 
 
+def test_to_tf_takes_values_as_iterate_does(lit):
+    expected = list(lit.iterate(epochs=2, values={"light": 50}))
+    for batch, other in zip(lit.to_tf(epochs=2, values={"light": 50}), expected, strict=True):
+        assert np.array_equal(batch["image"], other["image"])
+    assert all(np.ptp(batch["image"].numpy()) == 0 for batch in lit.to_tf())
+    with pytest.raises(ValueError, match="no op of this pipeline uses 'ligth'"):
+        lit.to_tf(values={"ligth": 3})
+
+
 def test_a_schedule_on_a_stream_is_refused_and_a_value_is_not():
     stream = tfjax.from_tf(tf.data.Dataset.from_tensor_slices(ROWS))
     said = r"RandomBrightness\(.*rising\), whose strength follows the global step, needs rows.*: use a Value"

@@ -160,16 +160,16 @@ def test_eight_devices_get_the_batches_of_one(chain: oracle.Chain, begin: int, e
     oracle.check_run(rest, expected[len(one) :])
     for leaf in jax.tree.leaves(rest):
         if isinstance(leaf, jax.Array) and leaf.size:  # XLA replicates what is empty
-            check_shards(leaf, NamedSharding(mesh, PartitionSpec("data")))
+            check_shards(leaf, NamedSharding(mesh, PartitionSpec(*([None] if chain.stack else []), "data")))
 
 
 def check_shards(leaf: jax.Array, sharding: NamedSharding) -> None:
-    """Device k holds the k-th eighth of the rows."""
+    """Device k holds the k-th eighth of the rows of a batch."""
     assert leaf.sharding.is_equivalent_to(sharding, leaf.ndim)
-    whole, rows = np.asarray(leaf), leaf.shape[0] // 8
+    parts = np.split(np.asarray(leaf), 8, axis=len(sharding.spec) - 1)
     for shard in leaf.addressable_shards:
         k = sharding.mesh.devices.tolist().index(shard.device)
-        assert np.asarray(shard.data).tobytes() == whole[k * rows : (k + 1) * rows].tobytes()
+        assert np.asarray(shard.data).tobytes() == parts[k].tobytes()
 
 
 def is_stage(drawn: object) -> bool:
@@ -178,7 +178,7 @@ def is_stage(drawn: object) -> bool:
 
 
 @few(40)
-@given(st.lists(stages.filter(is_stage), min_size=2, max_size=6), st.booleans())
+@given(st.lists(stages.filter(is_stage) | st.just(oracle.Stack(2)), min_size=2, max_size=6), st.booleans())
 def test_the_rules_refuse_what_the_oracle_refuses(order: list[oracle.chain.Stage], batched: bool) -> None:
     order = [*order[:2], oracle.Batch(2), *order[2:]] if batched else order
     assume(oracle.Map(f.MARK) not in order)  # it takes dicts only
@@ -232,6 +232,23 @@ def test_take_and_skip_of_batches(remainder: str, after: tuple[oracle.chain.Stag
     assert len(pipe) == len(chain)
     oracle.check_spec(pipe.spec, chain.spec())
     oracle.check_run(delivered(pipe, epochs=2), oracle.run(chain, 2 * len(chain)))
+
+
+@pytest.mark.parametrize("stack", [oracle.Stack(2), oracle.Stack(2, "drop"), oracle.Stack(5, "error"), oracle.Stack(9)])
+@pytest.mark.parametrize("around", [(), (oracle.Skip(1), oracle.Take(6)), (oracle.Take(5),)])
+def test_every_stack_over_every_tail(stack: oracle.Stack, around: tuple[oracle.chain.Stage, ...]) -> None:
+    source = oracle.Arrays([{"x": np.int32(i)} for i in range(29)])
+    before = oracle.Chain(source, (oracle.Shuffle(3), oracle.Batch(3, "pad"), *around))
+    chain = before.then(stack)
+    if stack.remainder == "error" and len(before) % stack.k:
+        with pytest.raises(ValueError, match=r"do not fill stacks of 5.*'keep' or 'drop'"):
+            len(chain.write())
+        return
+    for after in ((), (oracle.Take(1),), (oracle.Skip(1),)):
+        if (each := chain.then(*after)).raw(0):
+            pipe = each.write()
+            assert len(pipe) == len(each)
+            oracle.check_run(delivered(pipe, epochs=2), oracle.run(each, 2 * len(each)))
 
 
 def test_two_random_ops_share_no_seed_and_a_map_between_changes_nothing() -> None:

@@ -80,6 +80,10 @@ ORDERS: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "place without batch": (lambda: numbers().place(mesh(), "data"), r"add batch\("),
     "device_map without batch": (lambda: numbers().device_map(same), r"add batch\("),
+    "stack without batch": (lambda: numbers().stack(2), r"stack needs batched elements: add batch\("),
+    "stack twice": (lambda: numbers().batch(2).stack(2).stack(2), "stacked once; give k the product"),
+    "batch after stack": (lambda: numbers().batch(2).stack(2).batch(2), "batched once"),
+    "map after stack": (lambda: numbers().batch(2).stack(2).map(same), "put map before batch"),
 }
 
 
@@ -106,6 +110,13 @@ VALUES: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
         lambda: numbers().batch(4, remainder="wrap"),
         ValueError,
         "(?s)(?=.*wrap)(?=.*drop)(?=.*pad)(?=.*keep)(?=.*error)",
+    ),
+    "stack of 0": (lambda: numbers().batch(2).stack(0), ValueError, "stack.*0"),
+    "stack of 2.5": (lambda: numbers().batch(2).stack(2.5), TypeError, r"stack.*2\.5"),
+    "padded stack": (
+        lambda: numbers().batch(2).stack(2, remainder="pad"),
+        ValueError,
+        "(?s)(?=.*'pad')(?=.*keep)(?=.*drop)(?=.*error)",
     ),
     "cache elsewhere": (lambda: numbers().cache("gs://bucket/x"), ValueError, "bucket.*memory.*local disk"),
     "fractions over 1": (lambda: numbers().split({"a": 0.8, "b": 0.3}, seed=0), ValueError, r"1\.1"),
@@ -150,6 +161,30 @@ def test_a_remainder_is_an_error_where_asked() -> None:
 def test_a_batch_larger_than_the_dataset_with_drop() -> None:
     with pytest.raises(ValueError, match=r"(?s)(?=.*11)(?=.*10)(?=.*(keep|pad))"):
         first(numbers(10).batch(11, remainder="drop"))
+
+
+def test_batches_of_two_sizes_make_no_stack() -> None:
+    with pytest.raises(SpecError, match=r"(?s)stack\(k=2.*last batch.* 2 rows in place of 4.*'pad'.*'drop'"):
+        len(numbers(10).batch(4).stack(2))
+    with pytest.raises(SpecError, match="2 rows in place of 4"):
+        numbers(10).batch(4).stack(2).place(mesh())
+    assert len(numbers(10).batch(4).take(2).stack(2)) == 1
+
+
+def test_a_stack_that_is_not_filled() -> None:
+    with pytest.raises(ValueError, match=r"5 batches do not fill stacks of 2, 1 are left over.*'keep' or 'drop'"):
+        first(numbers(10).batch(2).stack(2, remainder="error"))
+    with pytest.raises(ValueError, match=r"stack of 6 is more than the 5 batches.*at most 5.*'keep'"):
+        first(numbers(10).batch(2).stack(6, remainder="drop"))
+
+
+def test_stacks_where_one_batch_is_taken() -> None:
+    stacked = numbers(16).batch(8).stack(2)
+    with pytest.raises(ValueError, match=r"to_keras.*stack\(k=2.*leave it out"):
+        stacked.to_keras(x="x")
+    for pipe in (lambda: stacked.place_per_device(), lambda: numbers(16).batch(8).place_per_device().stack(2)):
+        with pytest.raises(ValueError, match=r"place_per_device cuts batches.*mesh"):
+            pipe()
 
 
 def nothing(example: dict[str, tf.Tensor]) -> tf.Tensor:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Self
 from tfjax._arguments import require_function, require_version
 from tfjax._ordering import Ordering
 from tfjax.graph import stages as st
-from tfjax.graph.cache.given import cache_stage
+from tfjax.graph.cache.fit import most_rows
+from tfjax.graph.cache.given import cache_stage, limit_of
 
 if TYPE_CHECKING:
     from tfjax._tensorflow import tf
@@ -184,7 +185,9 @@ class Applying(Ordering):
                 Order, `batch`, `device_map` and `place` may follow; without `batch`, and in `to_tf`, rows are computed
                 as if it were not there. Otherwise the path of a local folder, which is made where it does not exist.
             limit_bytes: keep the first rows that fit, and compute the others each time. In a folder with strings or
-                leaves of varying shape, those rows are kept that come first.
+                leaves of varying shape, those rows are kept that come first. On devices it is for all of them
+                together, each row counted once, in the dtypes of the graph; a batch then moves whole, with zeros for
+                the rows that are there, so that it costs what a batch without the cache costs, less their computing.
             compression: "zlib" compresses strings and leaves of varying shape in a folder.
 
         Raises:
@@ -213,12 +216,13 @@ class Applying(Ordering):
         return cached
 
     def _held_on_devices(self, limit_bytes: int | None, compression: str | None) -> Self:
-        if limit_bytes is not None or compression is not None:
-            raise ValueError(
-                "cache('device') holds all rows, as they are: limit_bytes= and compression= are for cache(path), and "
-                "limit_bytes= for cache('memory')"
-            )
-        held = self._append(st.DeviceCache())
+        if compression is not None:
+            raise ValueError("cache('device') holds rows as they are: compression= is for cache(path)")
+        from tfjax.graph.element import size_bytes
+
+        limit = limit_of(limit_bytes)
+        held = self._append(st.DeviceCache(limit_bytes=limit))
         self._element.require_static()
         self._element.require_deliverable()
+        most_rows(1, size_bytes(self._element) or 0, limit)
         return held

@@ -56,6 +56,37 @@ class Building(Applying):
         delivered(self._element, stage).require_static()
         return batched
 
+    def stack(self, k: int, remainder: st.StackRemainder = "keep") -> Self:
+        """Make one element of k batches, for a step that trains on them in one dispatch: see `scan_steps`.
+
+        A leaf of shape (batch, ...) becomes (k, batch, ...), and the `mask` of padding (k, batch). Batches are the
+        ones without it: placement cuts the batch dimension and never k, functions of `device_map` see one batch, and
+        keys are those of each batch. `len`, `steps` and states count stacks from here on; a `take` or `skip` counts
+        what stands before it. `create_state` of `tfjax.frameworks` takes the spec of the pipeline before `stack`.
+
+        Args:
+            k: batches of a stack. A stack is fetched at once, and takes the memory of k batches.
+            remainder: what becomes of the batches of an epoch that do not fill a stack. "keep" yields a shorter stack,
+                for which jitted functions are compiled once more, "drop" leaves them out, "error" refuses them.
+
+        Raises:
+            ValueError: elements are not batched, or stacked already; "error", and batches are left over; or "drop",
+                and no stack is left.
+            SpecError: the last batch of an epoch is shorter, or may be: pad or drop it in `batch`.
+
+        Example:
+            >>> import numpy as np, tfjax
+            >>> pipe = tfjax.from_arrays({"x": np.arange(6)}).batch(2).stack(2)
+            >>> [stack["x"].tolist() for stack in pipe]
+            [[[0, 1], [2, 3]], [[4, 5]]]
+        """
+        if remainder not in ("keep", "drop", "error"):
+            raise ValueError(f"stack: remainder={remainder!r}: choose 'keep', 'drop' or 'error'")
+        stacked = self._append(st.Stack(k=require_count("stack", k, least=1), remainder=remainder))
+        if any(isinstance(stage, st.Place) for stage in self._chain):
+            stacked._delivery  # noqa: B018 - refuses what cannot be placed
+        return stacked
+
     def options(
         self,
         *,

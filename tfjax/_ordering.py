@@ -82,7 +82,7 @@ class Ordering(ChainNode):
         return self._append(st.ShuffleWindow(buffer_size=size, seed=require_seed("shuffle_window", seed)))
 
     def take(self, n: int) -> Self:
-        """Keep the first n: examples before `shuffle`, of each epoch's order after it, batches after `batch`.
+        """Keep the first n: examples before `shuffle`, of each epoch's order after it, batches or stacks after those.
 
         Args:
             n: how many; fewer if there are fewer.

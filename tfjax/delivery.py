@@ -13,11 +13,11 @@ import numpy as np
 
 from tfjax.bridge.leaf import Leaf, carried_of, converters, leaves_of
 from tfjax.device_cache import DeviceRows, with_mask
-from tfjax.device_functions import DeviceFunction, composed
+from tfjax.device_functions import DeviceFunction, by_batch, composed, running
 from tfjax.errors import PlacementError
 from tfjax.graph.stages import DeviceMap
 from tfjax.placement.put import Putter
-from tfjax.placement.target import Target, batch_parts, check_batch, check_cut
+from tfjax.placement.target import Target, batch_parts, check_batch, check_cut, over_stack
 from tfjax.spec import Structure
 
 
@@ -91,49 +91,67 @@ def delivery_of(plan: Any, target: Target, stages: Sequence[DeviceMap]) -> Deliv
             "random_device_map takes whole batches, and place_per_device cuts them: place them on a mesh, or split "
             "keys in the mapped step"
         )
-    shardings = _shardings(target, leaves)
+    if target.per_device and _is_stacked(plan):
+        raise ValueError("place_per_device cuts batches, and stack makes one element of several: place them on a mesh")
+    of_batch = _shardings(target, leaves)
     moved = [i for i, leaf in enumerate(leaves) if not leaf.on_host]
     if plan.is_batched:
-        check_batch([shardings[i] for i in moved], plan.batch_size, plan.tail, axes=not target.per_device)
+        check_batch([of_batch[i] for i in moved], plan.batch_size, plan.tail, axes=not target.per_device)
+    shardings = _over_stacks(leaves, of_batch)
     for i in moved:
         _require_cut(leaves[i], target.split_shape(leaves[i].shape), shardings[i])
     put = Putter(
         [shardings[i] for i in moved], committed=target.committed, split=target.devices if target.per_device else 0
     )
-    some = stages or plan.flips
-    mapped = without_host(jax.jit(composed(stages, plan.flips)), _host_keys(plan)) if some else None
+    mapped = None
+    if names := [*(repr(flip.op) for flip in plan.flips), *(stage.describe() for stage in stages)]:
+        function = composed(stages, plan.flips)
+        compiled = jax.jit(by_batch(function) if _is_stacked(plan) else function)
+        mapped = without_host(running(compiled, names, leaves_of(plan)), _host_keys(plan))
     ways = converters(leaves, share=share, committed=target.committed)
     return Delivery(plan.element.structure, ways, () if share else moved, put, mapped)
 
 
 def _from_devices(plan: Any, target: Target, stages: Sequence[DeviceMap]) -> Delivery:
-    """The delivery of rows that a device cache holds: the graph yields which they are, and no leaf."""
+    """The delivery of rows that a device cache holds.
+
+    The graph yields which they are, and no leaf where it holds all; else leaves with the others.
+    """
     own, carried = leaves_of(plan), carried_of(plan)
     if plan.element.host_keys or target.per_device:
         what = "keep_on_host" if plan.element.host_keys else "place_per_device"
         raise ValueError(
             f"cache('device') gathers batches on the devices, which {what} takes apart: use cache('memory')"
         )
-    shardings = _shardings(target, [*own, *carried])
-    check_batch(shardings[: len(own)], plan.batch_size, plan.tail)
+    of_batch = _shardings(target, [*own, *carried])
+    check_batch(of_batch[: len(own)], plan.batch_size, plan.tail)
+    shardings = _over_stacks([*own, *carried], of_batch)
     for leaf, sharding in zip(own, shardings, strict=False):
         _require_cut(leaf, leaf.shape, sharding)
     structure = plan.element.structure
     mask = structure.paths.index("['mask']") if plan.batches.remainder == "pad" else None
     kept = [i for i in range(len(own)) if i != mask]
-    held = DeviceRows(plan, [own[i] for i in kept], [shardings[i] for i in kept], committed=target.committed)
+    held = DeviceRows(plan, [own[i] for i in kept], [of_batch[i] for i in kept], committed=target.committed)
     gather, rest = held.gather(), composed(stages)
+    moved = 0 if plan.held.is_all else len(own)
 
-    def function(arrays: Sequence[Any], words: Sequence[Any]) -> Any:
-        leaves, left = gather(arrays, words[0]), words[1:]
+    def function(arrays: Sequence[Any], given: Sequence[Any]) -> Any:
+        others, position, left = given[:moved], given[moved], given[moved + 1 :]
+        leaves = gather(arrays, position, [others[i] for i in kept if others])
         if mask is not None:
-            leaves, left = with_mask(leaves, left[0], mask), left[1:]
+            real, left = (others[mask], left) if others else (left[0], left[1:])
+            leaves = with_mask(leaves, real, mask)
         return rest(structure.unflatten(leaves), left)
 
-    share = target.is_host_memory
-    put = Putter(shardings[len(own) :], committed=target.committed)
-    ways = converters(carried, share=share, committed=target.committed)
-    return Delivery(structure, ways, () if share else range(len(carried)), put, jax.jit(function), held)
+    def stacked(arrays: Sequence[Any], given: Sequence[Any]) -> Any:
+        return by_batch(lambda each, _: function(arrays, each))(given, [])
+
+    names = [plan.held.owner.describe(), *(stage.describe() for stage in stages)]
+    share, sent = target.is_host_memory, [*own[:moved], *carried]
+    put = Putter([*shardings[:moved], *shardings[len(own) :]], committed=target.committed)
+    ways = converters(sent, share=share, committed=target.committed)
+    run = running(jax.jit(stacked if _is_stacked(plan) else function), names, own)
+    return Delivery(structure, ways, () if share else range(len(sent)), put, run, held)
 
 
 def delivered_spec(plan: Any, target: Target | None, stages: Sequence[DeviceMap]) -> Any:
@@ -145,10 +163,10 @@ def delivered_spec(plan: Any, target: Target | None, stages: Sequence[DeviceMap]
     # Flips change no spec, nor does a device cache.
     keys = [leaf for leaf, carried in zip(carried_of(plan), plan.carried, strict=True) if carried.words == 2]
     leaves = [*leaves_of(plan), *keys]
-    function = without_host(
-        functools.partial(_evaluated, composed(stages), placed=target is not None), _host_keys(plan)
-    )
-    shardings: Sequence[Any] = [None] * len(leaves) if target is None else _shardings(target, leaves)
+    applied = by_batch(composed(stages)) if _is_stacked(plan) else composed(stages)
+    function = without_host(functools.partial(_evaluated, applied, placed=target is not None), _host_keys(plan))
+    shardings: Sequence[Any] = [None] * len(leaves)
+    shardings = shardings if target is None else _over_stacks(leaves, _shardings(target, leaves))
     unit = plan.batch_size or (math.lcm(*(batch_parts(s) for s in shardings if s is not None)))
 
     def batch(times: int | None) -> Any:
@@ -198,14 +216,25 @@ def without_host(fn: DeviceFunction, host_keys: frozenset[str]) -> DeviceFunctio
     return shown
 
 
+def _is_stacked(plan: Any) -> bool:
+    return len(plan.leading) > 1
+
+
 def _host_keys(plan: Any) -> frozenset[str]:
     return plan.element.host_keys  # type: ignore[no-any-return]
 
 
 def _shardings(target: Target, leaves: Sequence[Leaf]) -> list[Any]:
+    """The shardings of one batch."""
     # A carried leaf without rows is the same everywhere, like a scalar.
-    ranks = [None if leaf.on_host else len(leaf.shape) if leaf.has_rows else 0 for leaf in leaves]
+    ranks = [None if leaf.on_host else len(leaf.shape) - leaf.stacked if leaf.has_rows else 0 for leaf in leaves]
     return target.shardings(ranks, [leaf.path for leaf in leaves])
+
+
+def _over_stacks(leaves: Sequence[Leaf], of_batch: Sequence[Any]) -> list[Any]:
+    """The shardings of what is delivered."""
+    pairs = zip(leaves, of_batch, strict=True)
+    return [over_stack(s) if leaf.stacked and not leaf.on_host else s for leaf, s in pairs]
 
 
 def _require_cut(leaf: Leaf, shape: tuple[int | None, ...], sharding: Any) -> None:

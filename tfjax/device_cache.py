@@ -1,5 +1,8 @@
 """Rows as arrays on the devices, filled once, from which batches are gathered inside of the jitted function.
 
+Where a limit leaves some rows out, a batch comes whole from the graph, with zeros for the rows that are there, and
+those are put in their places. That moves the bytes of a full batch; what is saved is computing the rows.
+
 The arrays belong to the stage: every pipeline and every run that holds it and places its batches alike shares them, and
 they are freed with the last.
 """
@@ -38,7 +41,7 @@ class DeviceRows:
         """Hold what is to be filled.
 
         Args:
-            plan: an indexed plan whose rows are held.
+            plan: an indexed plan of which the first rows are held, or all.
             leaves: those of its rows, as delivered.
             shardings: of a batch of each; dimension 0 of the array is cut alike.
             committed: whether the arrays are bound to their devices.
@@ -47,14 +50,14 @@ class DeviceRows:
             PlacementError: a device has not the memory.
         """
         self._plan, self._leaves, self._shardings, self._committed = plan, leaves, shardings, committed
-        rows = [tuple(n or 0 for n in leaf.shape[1:]) for leaf in leaves]
+        rows = [tuple(n or 0 for n in leaf.shape[1 + leaf.stacked :]) for leaf in leaves]
         self._shapes = [(self._rows(s), *shape) for shape, s in zip(rows, shardings, strict=True)]
         self._require_memory()
 
     def _rows(self, sharding: Any) -> int:
-        """The rows that there are, and as many more as it takes to cut them evenly."""
+        """The rows that are held, and as many more as it takes to cut them evenly."""
         parts = batch_parts(sharding)
-        return -(-int(self._plan.held.rows.length) // parts) * parts
+        return -(-int(self._plan.held.most) // parts) * parts
 
     def _require_memory(self) -> None:
         needed: dict[jax.Device, int] = {}
@@ -62,12 +65,15 @@ class DeviceRows:
             size = int(np.prod(sharding.shard_shape(shape))) * leaf.dtype.itemsize
             for device in sharding.device_set:
                 needed[device] = needed.get(device, 0) + size
+        owner = self._plan.held.owner
+        less = "" if owner.limit_bytes is None else "a smaller "
         for device, size in needed.items():
             limit = (device.memory_stats() or {}).get("bytes_limit") or available_bytes()
             if limit is not None and size > limit:
                 raise PlacementError(
-                    f"cache('device') needs {format_bytes(size)} on {device}, which has {format_bytes(limit)}: use "
-                    "cache('memory') or cache(path), or shard the batch axis over more devices"
+                    f"{owner.describe()} needs {format_bytes(size)} on {device}, which has {format_bytes(limit)}: give "
+                    f"{less}limit_bytes=, for the first rows that fit, use cache('memory') or cache(path), or shard "
+                    "the batch axis over more devices"
                 )
 
     @property
@@ -94,14 +100,27 @@ class DeviceRows:
         placed = jax.device_put(host, list(self._shardings)) if self._committed else jax.device_put(host)
         return list(jax.block_until_ready(placed))
 
-    def gather(self) -> Callable[[Sequence[jax.Array], jax.Array], list[jax.Array]]:
-        """A function of the arrays and the positions of the rows of a batch, uint32 (batch,)."""
-        shardings = self._shardings
+    def gather(self) -> Callable[[Sequence[jax.Array], jax.Array, Sequence[jax.Array]], list[jax.Array]]:
+        """A function of the arrays, the positions of the rows of a batch, uint32 (batch,), and leaves that hold others.
 
-        def gathered(arrays: Sequence[jax.Array], positions: jax.Array) -> list[jax.Array]:
-            return [_gathered(x, positions, sharding) for x, sharding in zip(arrays, shardings, strict=True)]
+        There are no such leaves where every row is held.
+        """
+        shardings, most = self._shardings, self._plan.held.most
+
+        def gathered(arrays: Sequence[jax.Array], positions: jax.Array, others: Sequence[jax.Array]) -> list[jax.Array]:
+            at = jnp.minimum(positions, most - 1) if others else positions
+            rows = [_gathered(x, at, sharding) for x, sharding in zip(arrays, shardings, strict=True)]
+            return [_where(positions < most, *pair) for pair in zip(rows, others, strict=True)] if others else rows
 
         return gathered
+
+
+def _where(is_held: jax.Array, rows: jax.Array, others: jax.Array) -> jax.Array:
+    which = jnp.broadcast_to(is_held.reshape(is_held.shape + (1,) * (rows.ndim - is_held.ndim)), rows.shape)
+    sharding = jax.typeof(rows).sharding
+    if AxisType.Explicit in sharding.mesh.axis_types:
+        which = jax.sharding.reshard(which, sharding)
+    return jnp.where(which, rows, others)
 
 
 def _gathered(array: jax.Array, positions: jax.Array, sharding: Any) -> jax.Array:

@@ -14,9 +14,12 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
+from tfjax.bridge.leaf import Leaf
+from tfjax.errors import TfjaxError
 from tfjax.graph.rewrites.late_flip import LateFlip
 from tfjax.graph.stages import DeviceMap, RandomDeviceMap
 from tfjax.on_device.base import leaf_at, with_leaf
+from tfjax.spec import format_like, format_spec
 
 DeviceFunction = Callable[[Any, Sequence[Any]], Any]
 
@@ -34,14 +37,71 @@ def composed(stages: Sequence[DeviceMap], flips: Sequence[LateFlip] = ()) -> Dev
             key = flip.op.key
             batch = with_leaf(batch, key, _flipped(leaf_at(flip, batch, key), next(left)))
         for stage in stages:
-            if not isinstance(stage, RandomDeviceMap):
-                batch = stage.fn(batch)
-                continue
-            key = jax.random.wrap_key_data(next(left), impl="threefry2x32")
-            batch = _by_example(stage.fn, batch, key) if stage.per_example else stage.fn(batch, key)
+            drawn = next(left) if isinstance(stage, RandomDeviceMap) else None
+            try:
+                batch = _applied(stage, batch, drawn)
+            except Exception as error:
+                raise _failed(stage.describe(), _shapes(batch), error) from error
         return batch
 
     return function
+
+
+def by_batch(function: DeviceFunction) -> DeviceFunction:
+    """The function on each batch of a stack, one after the other, so that each is what it is alone.
+
+    >>> by_batch(lambda batch, _: batch / batch.max())(jnp.array([[1.0, 2.0], [1.0, 4.0]]), []).tolist()
+    [[0.5, 1.0], [0.25, 1.0]]
+    """
+
+    def mapped(stack: Any, words: Sequence[Any]) -> Any:
+        return jax.lax.map(lambda given: function(*given), (stack, words))
+
+    return mapped
+
+
+def running(function: DeviceFunction, names: Sequence[str], leaves: Sequence[Leaf]) -> DeviceFunction:
+    """A compiled function whose errors while it is compiled or run name what it is made of and its batch.
+
+    A device that computes while Python goes on reports an error where its result is used: JAX raises that one.
+    """
+    given = ", ".join(f"{leaf.path}: {format_spec(leaf.shape, leaf.dtype.name)}".removeprefix(": ") for leaf in leaves)
+
+    def run(batch: Any, words: Sequence[Any]) -> Any:
+        try:
+            return function(batch, words)
+        except (RuntimeError, FloatingPointError) as error:
+            raise _failed(", ".join(names), given, error) from error
+
+    return run
+
+
+def _applied(stage: DeviceMap, batch: Any, words: Any) -> Any:
+    if words is None:
+        return stage.fn(batch)
+    key = jax.random.wrap_key_data(words, impl="threefry2x32")
+    if isinstance(stage, RandomDeviceMap) and stage.per_example:
+        return _by_example(stage.fn, batch, key)
+    return stage.fn(batch, key)
+
+
+def _failed(names: str, given: str, error: Exception) -> Exception:
+    """The error with the stage and its batch before it; of the same built-in kind where that is one to be caught."""
+    kinds = (KeyError, TypeError, ValueError)
+    own = type(error) if isinstance(error, TfjaxError) else None
+    kind = own or next((kind for kind in kinds if isinstance(error, kind)), TfjaxError)
+    said = error.args[0] if isinstance(error, KeyError) and error.args else error
+    return kind(f"{names} failed on a batch of {given}: {type(error).__name__}: {said}")
+
+
+def _shapes(batch: Any) -> str:
+    """Each leaf with its path, in one line."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(batch)
+    kinds = [format_like(leaf) if hasattr(leaf, "dtype") else type(leaf).__name__ for _, leaf in leaves]
+    return ", ".join(
+        f"{jax.tree_util.keystr(path)}: {kind}".removeprefix(": ")
+        for (path, _), kind in zip(leaves, kinds, strict=True)
+    )
 
 
 def _flipped(images: Any, decided: Any) -> Any:

@@ -9,7 +9,8 @@ from __future__ import annotations
 class TfjaxError(Exception):
     """Base class of every exception defined by tfjax.
 
-    Raised itself where a user's function fails on an example; the message names the stage and the example.
+    Raised itself where a user's function fails on an example, or on a batch that is placed; the message names the stage
+    and the example, or the shapes of the batch.
 
     Example:
         >>> import numpy as np, tfjax

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from tfjax.bridge.reader import read
 from tfjax.bridge.tensor import narrows
 from tfjax.delivery import Delivery
@@ -125,6 +127,28 @@ class BatchIterator(Iterator[Any]):
         cached = zip(self._plan.cache_counts, self._cached_before, strict=True)
         hits, misses = (now - before for now, before in cached)
         return Stats(self._delivered, self._items.wait_s, time.perf_counter() - self._begin, hits, misses)
+
+    @property
+    def wait_s(self) -> float:
+        """Seconds that `next` waited for data, as `stats` has them, at no cost."""
+        return self._items.wait_s
+
+    def examples(self, step: int) -> np.ndarray | None:
+        """The index in its source of each example in a batch, -1 for rows that are padding, worked out anew.
+
+        Args:
+            step: as `step` counts them: 0 is the first batch of the run's first epoch.
+
+        Returns:
+            int64 (batch,), of a stack (k * batch,); None for a streaming pipeline, whose examples have no index.
+
+        Example:
+            >>> import numpy as np, tfjax
+            >>> with tfjax.from_arrays({"x": np.arange(5)}).batch(3, remainder="pad").iterate() as batches:
+            ...     batches.examples(1).tolist()
+            [3, 4, -1]
+        """
+        return self._plan.examples(self._run, step)
 
     def close(self) -> None:
         """Stop and release everything; a second call does nothing."""

@@ -98,6 +98,8 @@ def _outcome(leaf: Leaf, tensor: Any, placed: Any) -> tuple[str, str]:
     shared = [begin <= s.data.unsafe_buffer_pointer() < end for s in shards]
     if all(shared):
         return "shared", "" if len(shards) == 1 else f"{len(shards)} of {len(shards)} shards"
+    if leaf.stacked and len(shards) > 1:
+        return "copied", f"{len(shards) - sum(shared)} of {len(shards)} shards; each has rows of every batch of a stack"
     stride = shards[0].data.nbytes
     why = f"shards of {stride} bytes do not start on {_ALIGNMENT}" if stride % _ALIGNMENT else "copied by JAX"
     return "copied", f"{len(shards) - sum(shared)} of {len(shards)} shards; {why}"

@@ -102,12 +102,12 @@ def _check_kind(state: State, plan: Plan) -> None:
         )
 
 
-def to_tf(pipe: ChainNode, epochs: int) -> Any:
+def to_tf(pipe: ChainNode, epochs: int, values: Mapping[str, float] | None) -> Any:
     """The planned graph; see `Pipeline.to_tf`."""
-    plan = pipe._plan.on_host
+    plan, numbers = pipe._plan.on_host, _values(pipe, values, None)
     plan.check()
     run = run_of(plan.steps_per_epoch, epochs=epochs, steps=None, forever=False, start_epoch=None, position=None)
-    return structured(plan, run)
+    return structured(plan, dataclasses.replace(run, values=numbers))
 
 
 @functools.cache

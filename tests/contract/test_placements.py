@@ -150,6 +150,24 @@ def test_the_report_counts_every_shard(place: Place, count: int) -> None:
     assert report.leaves[2].why.endswith("narrowed from int64 in the graph")
 
 
+def test_of_a_stack_each_batch_lies_as_it_does_alone(place: Place, count: int) -> None:
+    if "per_device" in repr(place(rows(), count, 0)):
+        pytest.skip("place_per_device takes single batches")
+    pipe = place(rows(), count, 2)
+    stacked, singles = pipe.stack(2), list(pipe)
+    (one, rest), spec = list(stacked), stacked.spec
+    for key, wanted in (("image", 2), ("label", 2)):
+        assert (one[key].shape[0], rest[key].shape[0], spec[key].shape[:2]) == (wanted, 1, (None, BATCH))
+        assert spec[key].sharding == one[key].sharding == rest[key].sharding
+        alone = singles[0][key]
+        shards = {s.device: s.index for s in alone.addressable_shards}
+        for shard in one[key].addressable_shards:
+            assert shard.index == (slice(None), *shards[shard.device])
+            np.testing.assert_array_equal(shard.data[0], np.asarray(alone)[shards[shard.device]])
+    for got, want in zip([*one["image"], *rest["image"]], singles, strict=True):
+        np.testing.assert_array_equal(got, want["image"])
+
+
 def test_foreign_trees_go_the_same_way(count: int) -> None:
     where = {"image": NamedSharding(mesh(count), P("data")), "label": NamedSharding(mesh(count), P())}
     trees = [{k: ROWS[k][i : i + BATCH] for k in where} for i in range(0, 48, BATCH)]

@@ -149,6 +149,15 @@ def test_devices_prefetch_and_parallelism_change_nothing(source: Source) -> None
         assert bits([jax.tree.map(np.asarray, b) for b in batches]) == wanted, (devices, ahead, calls)
 
 
+def test_stacks_hold_the_batches(source: Source) -> None:
+    pipe = source.batches()
+    stacks = values(pipe.stack(2), epochs=2)
+    assert [len(s["x"]) for s in stacks] == [2, 1, 2, 1]
+    assert bits([jax.tree.map(lambda leaf, i=i: leaf[i], s) for s in stacks for i in range(len(s["x"]))]) == bits(
+        values(pipe, epochs=2)
+    )
+
+
 # State.
 
 

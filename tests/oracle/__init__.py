@@ -30,6 +30,7 @@ from .skip import Skip as Skip
 from .source import Arrays as Arrays
 from .source import Examples as Examples
 from .split import Split as Split
+from .stack import Stack as Stack
 from .state import end_of_epoch as end_of_epoch
 from .state import run as run
 from .take import Take as Take

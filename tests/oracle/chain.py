@@ -16,7 +16,8 @@ from .row import Context, Row, Stage
 from .seed import Seed
 from .shuffle import Shuffle
 from .source import Source
-from .tree import Path, Tree, leaves, map_tree
+from .stack import Stack
+from .tree import Path, Tree, leaves, map_tree, stack
 
 if TYPE_CHECKING:
     import tfjax
@@ -52,6 +53,11 @@ class Chain:
         return next((stage for stage in self.stages if isinstance(stage, Batch)), None)
 
     @property
+    def stack(self) -> Stack | None:
+        """The stack stage."""
+        return next((stage for stage in self.stages if isinstance(stage, Stack)), None)
+
+    @property
     def seed(self) -> int:
         """The pipeline's seed."""
         return next((stage.n for stage in reversed(self.stages) if isinstance(stage, Seed)), 0)
@@ -80,22 +86,29 @@ class Chain:
         if kept:
             return element | {k: map_tree(narrow, v) for k, v in element.items() if k not in kept}
         element = map_tree(narrow, element)
+        if self.stack is None:
+            return self.mapped(element)
+        length = len(next(leaves(element))[1])
+        return stack([self.mapped(map_tree(lambda leaf, i=i: leaf[i], element)) for i in range(length)])
+
+    def mapped(self, batch: Tree) -> Tree:
+        """One batch after the device functions."""
         for stage in self.stages:
-            element = stage.fn.numpy(element) if isinstance(stage, DeviceMap) else element
-        return element
+            batch = stage.fn.numpy(batch) if isinstance(stage, DeviceMap) else batch
+        return batch
 
     def __len__(self) -> int:
         """How many elements one epoch yields."""
         return len(self.raw(0))
 
     def spec(self) -> Spec:
-        """Shape and dtype of every leaf; None for the batch dimension where the last batch is shorter."""
+        """Shape and dtype of every leaf; None for the leading dimension where the last batch or stack is shorter."""
         first, last = self.epoch(0)[0], self.epoch(0)[-1]
         return {path: (self.shape(x, y), np.asarray(x).dtype) for (path, x), (_, y) in pairs(first, last)}
 
     def shape(self, first: np.ndarray, last: np.ndarray) -> tuple[int | None, ...]:
         """The shape of a leaf, from the first and the last element of an epoch."""
-        full = self.batch is None or len(last) == self.batch.size
+        full = self.batch is None or len(last) == (self.stack.k if self.stack else self.batch.size)
         return np.shape(first) if full else (None, *np.shape(first)[1:])
 
 

@@ -12,6 +12,7 @@ from .row import Stage
 from .shuffle import Shuffle
 from .skip import Skip
 from .split import Split
+from .stack import Stack
 from .take import Take
 
 
@@ -22,8 +23,10 @@ def refusal(before: Sequence[Stage], stage: Stage) -> str | None:
     drawn = any(issubclass(kind, RandomMap) for kind in kinds)
     limited = shuffled and any(kind in (Take, Skip) for kind in kinds[kinds.index(Shuffle) :])
     match stage:
-        case DeviceMap() if not batched:
-            return "device_map before batch"
+        case DeviceMap() | Stack() if not batched:
+            return "device_map or stack before batch"
+        case Stack() if Stack in kinds:
+            return "stacked twice"
         case Shuffle() | Split() | Filter() | Cache() | Map() | RandomMap() | Batch() if batched:
             return "a stage for examples after batch"
         case Shuffle() | Split() if shuffled:

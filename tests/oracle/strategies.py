@@ -24,6 +24,7 @@ from .select import Drop, Select
 from .shuffle import Shuffle
 from .skip import Skip
 from .split import Split
+from .stack import Stack
 from .take import Take
 from .tree import leaves
 
@@ -38,6 +39,7 @@ splits = st.sampled_from(FRACTIONS).flatmap(
     lambda parts: st.builds(Split, st.just(parts), st.sampled_from([name for name, _ in parts]), seeds)
 )
 counted = st.one_of(st.builds(Take, st.sampled_from([7, 12, 2, 1])), st.builds(Skip, st.sampled_from([1, 3])))
+stacks = st.builds(Stack, st.sampled_from([2, 3, 1, 100]), st.sampled_from(["keep", "drop", "error"]))
 caches = st.builds(Cache, st.sampled_from(["memory", "folder"]), st.booleans())
 ordered = st.one_of(st.builds(Shuffle, seeds), splits, counted, st.builds(Seed, seeds), caches)
 filters = st.sampled_from([f.SOME, f.SOME, f.EVERYTHING]).map(Filter)
@@ -122,17 +124,26 @@ def settle(draw: st.DrawFn, chain: Chain) -> Chain:
 
 @st.composite
 def chains(draw: st.DrawFn, sizes: Sequence[int] = SIZES, multiple: int = 1) -> Chain:
-    """A chain with `batch`, whose batches are all divisible by `multiple`, and stages after it."""
+    """A chain with `batch`, whose batches are all divisible by `multiple`, and stages after it, `stack` among them."""
     chain = draw(example_chains(sizes))
     size = multiple * draw(st.sampled_from([3, 2, 4, 5, 1] if multiple == 1 else [1, 2]))
     options = [Batch(size, policy) for policy in (None, "drop", "keep", "pad", "error")]
     possible = [option for option in options if batches(chain, option, multiple)]
     assume(possible)
     chain = chain.then(draw(st.sampled_from(possible)))
-    for stage in draw(st.lists(counted, max_size=1)):
-        chain = chain.then(stage) if fits(chain, stage) else chain
+    for stage in draw(st.lists(st.one_of(counted, stacks), max_size=2)):
+        chain = chain.then(stage) if stackable(chain, stage) and fits(chain, stage) else chain
     mapped = draw(st.booleans()) and not chain.has(KeepOnHost)
     return chain.then(DeviceMap(f.NEGATE_BATCH)) if mapped else chain
+
+
+def stackable(chain: Chain, stage: Stage) -> bool:
+    """Whether, where the stage is a stack, the batches are of one size and none is left over where that is an error."""
+    if not isinstance(stage, Stack) or chain.stack:
+        return True
+    batches = chain.raw(0)
+    lengths = {len(next(leaves(batch))[1]) for batch in batches}
+    return lengths == {chain.batch.size} and (stage.remainder != "error" or len(batches) % stage.k == 0)
 
 
 def batches(chain: Chain, batch: Batch, multiple: int) -> bool:

@@ -22,11 +22,12 @@ class Leaf:
 
     Args:
         path: its key path.
-        shape: with the batch dimension, None where that is open.
+        shape: with the dimensions of batch and stack, None for one that is open.
         dtype: what it is delivered with; object for strings.
         on_host: delivered as a NumPy array.
         was: its dtype before narrowing, where that differs.
-        has_rows: whether dimension 0, where there is one, is that of the batch.
+        has_rows: whether there is a batch dimension, where there is any.
+        stacked: whether dimension 0 is that of a stack of batches.
     """
 
     path: str
@@ -35,17 +36,18 @@ class Leaf:
     on_host: bool
     was: str | None
     has_rows: bool = True
+    stacked: bool = False
 
 
 def leaves_of(plan: Plan) -> list[Leaf]:
-    """The leaves of a plan's batches; dimension 0 is None where the last batch of an epoch may be shorter.
+    """The leaves of what a plan yields; a dimension is None where the last batch or stack of an epoch may be shorter.
 
     Raises:
         SpecError: a leaf whose rank is not known, or that is no array.
     """
     plan.element.require_arrays()
     narrow = narrows()
-    rows = ((plan.batch_size if plan.tail == 0 else None),) if plan.is_batched else ()
+    leading = plan.leading
     leaves = []
     for i, (path, spec) in enumerate(plan.element.leaves()):
         if spec.shape.rank is None:
@@ -53,16 +55,25 @@ def leaves_of(plan: Plan) -> list[Leaf]:
         dtype = narrowed(plan.element, i, narrow=narrow)
         was = None if dtype == spec.dtype else spec.dtype.name
         native = np.dtype(object) if dtype == tf.string else np.dtype(dtype.as_numpy_dtype)
-        leaves.append(Leaf(path, (*rows, *spec.shape), native, plan.element.on_host(i), was))
+        shape = (*leading, *spec.shape)
+        leaves.append(Leaf(path, shape, native, plan.element.on_host(i), was, stacked=len(leading) > 1))
     return leaves
 
 
 def carried_of(plan: Plan) -> list[Leaf]:
     """The leaves that are carried beside those of a plan's batches."""
-    rows = plan.batch_size if plan.tail == 0 else None
+    *stack, rows = plan.leading or (None,)
     shapes = [(rows,) if c.words == 1 else (rows, 2) if c.by_row else (2,) for c in plan.carried]
     return [
-        Leaf(c.name, shape, np.dtype(np.uint32), on_host=False, was=None, has_rows=c.by_row)
+        Leaf(
+            c.name,
+            (*stack, *shape),
+            np.dtype(np.uint32),
+            on_host=False,
+            was=None,
+            has_rows=c.by_row,
+            stacked=bool(stack),
+        )
         for c, shape in zip(plan.carried, shapes, strict=True)
     ]
 

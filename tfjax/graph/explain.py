@@ -74,7 +74,12 @@ def _counts(plan: IndexedPlan) -> list[str]:
     left = batches.left_out(rows)
     tail = batches.tail(rows)
     out += f", {left} left out" if left else ""
-    return [out + (f", the last batch has {tail}" if tail else "")]
+    out += f", the last batch has {tail}" if tail else ""
+    if batches.stack is None:
+        return [out]
+    short = batches.count % batches.depth
+    shorter = f", the last of {short}" if short else ""
+    return [out, f"{batches.steps} stacks of {batches.depth} batches{shorter}, each fetched at once"]
 
 
 def _leaves(plan: Plan, *, narrow: bool) -> list[str]:

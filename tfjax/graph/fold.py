@@ -12,11 +12,13 @@ import numpy as np
 from tfjax._tensorflow import tf
 from tfjax.graph.automatic import AutomaticCache, with_automatic_cache
 from tfjax.graph.cache.cached import Cached
+from tfjax.graph.cache.counts import Counts
 from tfjax.graph.cache.disk import disk_store
 from tfjax.graph.cache.encode import encoding
+from tfjax.graph.cache.fit import most_rows
 from tfjax.graph.cache.memory import memory_store
 from tfjax.graph.cache.store import RowStore
-from tfjax.graph.element import Element
+from tfjax.graph.element import Element, size_bytes
 from tfjax.graph.functions import Function, trace
 from tfjax.graph.held import Held, Positions
 from tfjax.graph.kept import kept_rows, remembered
@@ -132,8 +134,10 @@ class _Folding:
         elif isinstance(stage, AutomaticCache):
             self._cache(stage.owner, stage.describe())
         elif isinstance(stage, DeviceCache):
-            self.held = Held(stage, self.planned[: self.planned.index(stage)], self._mapped())
-            self.rows, self.pending = Positions(self.held.rows), []
+            rows = self._mapped()
+            most = most_rows(rows.length, size_bytes(rows.element) or 0, stage.limit_bytes)
+            self.held = Held(stage, self.planned[: self.planned.index(stage)], rows, most, Counts())
+            self.rows, self.pending = Positions(self.held), []
 
     def _mapped(self) -> Rows:
         if not self.pending:

@@ -10,6 +10,8 @@ import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from tfjax._tensorflow import tf
 from tfjax.errors import TfjaxError
 from tfjax.graph.batches import Batches, add_mask, delivered
@@ -24,7 +26,7 @@ from tfjax.graph.plan import Run, origin_of
 from tfjax.graph.rewrites.late_flip import LateFlip
 from tfjax.graph.rows import Rows, failure_error
 from tfjax.graph.settings import graph_settings
-from tfjax.graph.stages import Batch, Chain, DeviceCache, Map
+from tfjax.graph.stages import Batch, Chain, DeviceCache, Map, Take
 from tfjax.ops.image.flip import RandomFlip
 
 
@@ -110,9 +112,16 @@ class IndexedPlan:
         return self.batches.tail(self.rows.length) if kept else 0
 
     @property
+    def leading(self) -> tuple[int | None, ...]:
+        """See `Plan`."""
+        if self._batch_stage is None:
+            return ()
+        return (*self.batches.leading, None if self.tail else self._batch_stage.size)
+
+    @property
     def steps_per_epoch(self) -> int | None:
         """See `Plan`."""
-        return self.batches.count
+        return self.batches.steps
 
     @property
     def is_endless(self) -> bool:
@@ -128,7 +137,7 @@ class IndexedPlan:
     @property
     def cache_counts(self) -> tuple[int, int]:
         """See `Plan`."""
-        counts = [cache.counts for cache in self._folded.caches]
+        counts = [cache.counts for cache in self._folded.caches] + ([self.held.counts.total] if self.held else [])
         return sum(hits for hits, _ in counts), sum(misses for _, misses in counts)
 
     def dataset(self, run: Run, *, narrow: bool) -> tf.data.Dataset:
@@ -144,16 +153,23 @@ class IndexedPlan:
         return self._settings.apply(steps.map(step, num_parallel_calls=self._settings.parallel_calls), rewrite=False)
 
     def where(self, run: Run, number: int | tf.Tensor) -> tuple[Moment, tf.Tensor, tf.Tensor | None]:
-        """The moment of a step of a run, the positions of its rows, and which are real where some are padding."""
-        size, length = self.batches.size, self.rows.length
-        padded = self.batches.remainder == "pad"
+        """The moment of a step of a run, the positions of its rows, and which are real where some are padding.
+
+        A stack is fetched as the rows of all its batches.
+        """
+        batches, length = self.batches, self.rows.length
+        padded = batches.remainder == "pad"
+        end = (batches.first + batches.count) * batches.size
         # Where rows are padded, positions run on past the last row, and are clipped below.
-        rows = -(-length // size) * size if padded else length
-        given = (number, self.batches.count, self.batches.first, size, rows, run.start_epoch)
+        end = end if padded else min(end, length)
+        size = batches.depth * batches.size
+        given = (number, batches.steps, batches.first * batches.size, size, end, run.start_epoch)
         epoch, positions = batch_positions()(*(tf.convert_to_tensor(n, tf.int64) for n in given))
-        positions.set_shape((None if self.tail else size,))
+        positions.set_shape((None if None in self.leading else size,))
         # Counted from epoch 0, so that an epoch is the same whichever run it is of.
-        step = tf.cast(number, tf.int64) + run.start_epoch * self.batches.count
+        step = epoch * batches.count + tf.cast(number, tf.int64) % batches.steps * batches.depth
+        if batches.stack is not None:
+            step += tf.range(tf.shape(positions, tf.int64)[0] // batches.size)
         moment = Moment(epoch, step, {name: tf.constant(v, tf.float32) for name, v in run.values.items()})
         if not padded:
             return moment, positions, None
@@ -163,11 +179,12 @@ class IndexedPlan:
         """The leaves of a step, and what is carried beside them."""
         moment, positions, real = self.where(run, number)
         got = self.rows.fetch(moment, positions)
-        leaves = list(got.leaves)
-        in_epoch = moment.step - moment.epoch * self.batches.count + self.batches.first
+        leaves, which = list(got.leaves), []
         if self.held is not None:
-            which = leaves if real is None else [*leaves, real]
-            return [], [*(tf.cast(t, tf.uint32) for t in which), *self._keys(moment, in_epoch, got.index)]
+            which, leaves = leaves[:1], leaves[1:]
+            if not leaves:  # every row is held, and of the batch only the mask is left
+                which += [] if real is None else [real]
+                return [], self._carry([tf.cast(t, tf.uint32) for t in which], moment, got.index)
         if got.ok is not None:
             with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(got.ok), ["unreadable example"])]):
                 leaves[:1] = [tf.identity(leaf) for leaf in leaves[:1]]
@@ -175,16 +192,26 @@ class IndexedPlan:
             return [tf.squeeze(leaf, 0) if isinstance(leaf, tf.Tensor) else leaf[0] for leaf in leaves], []
         if real is not None:
             leaves, _ = add_mask(self._row_structure, leaves, real)
-        size = None if self.tail else self.batches.size
+        leaves = [self._stacked(leaf) for leaf in leaves]
         for leaf, spec in zip(leaves, self.element.specs, strict=True):
-            leaf.set_shape((size, *spec.shape))  # known to be so; costs nothing when the graph runs
+            leaf.set_shape((*self.leading, *spec.shape))  # known to be so; costs nothing when the graph runs
         decided = [flip.decisions(moment, got.index) for flip in self.flips]
-        return leaves, [*decided, *self._keys(moment, in_epoch, got.index)]
+        return leaves, self._carry([*(tf.cast(t, tf.uint32) for t in which), *decided], moment, got.index)
+
+    def _carry(self, by_row: list[tf.Tensor], moment: Moment, index: tf.Tensor) -> list[tf.Tensor]:
+        """What is carried: something of each row, and then the keys."""
+        in_epoch = moment.step - moment.epoch * self.batches.count + self.batches.first
+        keys = zip(self._keys(moment, in_epoch, index), self._keys.carried, strict=True)
+        return [*map(self._stacked, by_row), *(self._stacked(key) if leaf.by_row else key for key, leaf in keys)]
+
+    def _stacked(self, rows: tf.Tensor) -> tf.Tensor:
+        """The rows of a stack, batch by batch: the same memory in another shape."""
+        return tf.reshape(rows, (-1, self.batches.size, *rows.shape[1:])) if self.batches.stack else rows
 
     @property
     def carried(self) -> Sequence[Carried]:
         """See `Plan`."""
-        held = () if self.held is None else carried_positions(padded=self.batches.remainder == "pad")
+        held = carried_positions(self.held, padded=self.batches.remainder == "pad") if self.held else ()
         return (*held, *(flip.carried for flip in self.flips), *self._keys.carried)
 
     @property
@@ -194,7 +221,7 @@ class IndexedPlan:
 
     @property
     def held(self) -> Held | None:
-        """The rows of a device cache: what is yielded are their positions, and no leaf of the element."""
+        """The rows of a device cache: their positions are carried, and leaves are zeros, or none if it holds all."""
         return self._folded.held if any(isinstance(s, DeviceCache) for s in self._chain) else None
 
     @property
@@ -207,8 +234,14 @@ class IndexedPlan:
     def rows_of(self, held: Held, size: int) -> IndexedPlan:
         """What a device cache holds, in order and by batches of a size."""
         origin = dataclasses.replace(origin_of(held.chain), auto_cache=False)  # its rows are read once
-        chain = (origin, *held.chain[1:], Batch(size=size, remainder="keep"))
+        chain = (origin, *held.chain[1:], Take(n=held.most), Batch(size=size, remainder="keep"))
         return IndexedPlan(chain, self._functions, held.rows.element)
+
+    def examples(self, run: Run, step: int) -> np.ndarray:
+        """See `Plan`."""
+        moment, positions, real = self.where(run, step)
+        index: np.ndarray = self.rows.index(moment, positions).numpy()
+        return index if real is None else np.where(real.numpy(), index, -1)
 
     def diagnose(self, run: Run, step: int, error: Exception) -> Exception:
         """See `Plan`: the batch is computed again, one example and one stage at a time."""
@@ -216,10 +249,12 @@ class IndexedPlan:
         if unfit is not None:
             return unfit
         moment, positions, _ = self.where(run, step)
-        for position in tf.unstack(positions[:, None]):
-            failure = self.rows.diagnose(moment, position)
+        steps = tf.repeat(moment.step, self.batches.size)  # of each row
+        for position, at in zip(tf.unstack(positions[:, None]), steps, strict=False):
+            then = dataclasses.replace(moment, step=at)
+            failure = self.rows.diagnose(then, position)
             if failure is not None:
-                index = int(self.rows.index(moment, position)[0])
+                index = int(self.rows.index(then, position)[0])
                 return failure_error(failure, index, origin_of(self._chain).source)
         return TfjaxError(f"step {step} failed, and did not when its examples were computed one by one: {error}")
 

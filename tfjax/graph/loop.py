@@ -52,7 +52,7 @@ class Loop:
         """Apply the functions to each row.
 
         Args:
-            moment: when; the same for all rows.
+            moment: when; the same for all rows of a batch.
             index: int64 (n,), the identity of each row.
             leaves: tensors of shape (n, ...).
             seeds: one int64 (n, 2) for each random function.
@@ -60,7 +60,9 @@ class Loop:
         out = {o: leaves[i] for o, i in self._kept.items()}
         if not self.is_empty:
             numbers = [fn.numbers(moment) for fn in self.functions]
-            rows = [*(leaves[i] for i in self._entering), *seeds] or [index]  # something to count the rows by
+            # In a stack a number is one of each batch, and enters the loop with the rows of that.
+            varying = [tf.repeat(n, tf.size(index) // tf.size(n)) for each in numbers for n in each if n.shape.rank]
+            rows = [*(leaves[i] for i in self._entering), *seeds, *varying] or [index]  # something to count the rows by
             done = self._map(functools.partial(self._one, numbers), rows)
             out.update(zip(self._computed, done, strict=False))
         return [out[o] for o in range(len(self._out))]
@@ -92,8 +94,9 @@ class Loop:
         entered = dict(zip(self._entering, row, strict=False))
         # What did not enter is read by nothing that is wanted: it is pruned with its stand-in.
         leaves = [entered[i] if i in entered else _nothing(s) for i, s in enumerate(self._specs)]
-        seeds = iter(row[len(self._entering) :])
+        seeds, varying = iter(row[len(self._entering) :]), iter(row[len(self._entering) + self.random :])
         for fn, given in zip(self.functions, numbers, strict=True):
+            given = [next(varying) if n.shape.rank else n for n in given]
             leaves = fn.inline(leaves, next(seeds) if fn.random else None, given)
         return [leaves[o] for o in self._computed] or [tf.constant(True)]
 

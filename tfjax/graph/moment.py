@@ -15,11 +15,12 @@ from tfjax._tensorflow import tf
 
 @dataclass(frozen=True, eq=False)
 class Moment:
-    """The moment of one batch.
+    """The moment of one batch, or of a stack of them.
 
     Attributes:
         epoch: int64 scalar.
-        step: int64 scalar, the elements that all epochs before this one and this epoch have delivered so far.
+        step: int64 scalar, the batches that all epochs before this one and this epoch have delivered so far; for a
+            stack (batches,), the step of each.
         values: the named numbers of `iterate(values=)`, each a float32 scalar.
     """
 

@@ -103,14 +103,14 @@ def _permuted() -> Any:
 def batch_positions() -> Any:
     """A global step to its epoch and the positions of its rows.
 
-    Takes the step, the steps of an epoch, the first batch that is delivered, the batch size, the rows and the first
-    epoch, all int64; a last batch that is shorter ends with the rows.
+    Takes the step, the steps of an epoch, the first row that is delivered, the rows of a step, the row where an epoch
+    ends and the first epoch, all int64; a last step that is shorter ends with the rows.
     """
 
     def positions(*given: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        step, steps, first, size, rows, start_epoch = given
-        begin = (step % steps + first) * size
-        return start_epoch + step // steps, tf.range(begin, tf.minimum(begin + size, rows))
+        step, steps, first, size, end, start_epoch = given
+        begin = first + step % steps * size
+        return start_epoch + step // steps, tf.range(begin, tf.minimum(begin + size, end))
 
     return tf.function(positions, autograph=False).get_concrete_function(*([_SCALAR] * 6))
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 from tfjax._tensorflow import tf
 from tfjax.graph.carried import Carried
 from tfjax.graph.element import Element
@@ -68,8 +70,13 @@ class Plan(Protocol):
         ...
 
     @property
+    def leading(self) -> tuple[int | None, ...]:
+        """The dimensions before those of an example: none, (batch,) or (k, batch); None for one that varies."""
+        ...
+
+    @property
     def batch_size(self) -> int | None:
-        """Rows of a delivered batch; None where elements are not batched, or batches are of unknown size."""
+        """Rows of a batch; None where elements are not batched, or batches are of unknown size."""
         ...
 
     @property
@@ -94,6 +101,10 @@ class Plan(Protocol):
 
     def dataset(self, run: Run, *, narrow: bool) -> tf.data.Dataset:
         """Flat tuples of leaves, one a step; after them what is carried beside them."""
+        ...
+
+    def examples(self, run: Run, step: int) -> np.ndarray | None:
+        """The index of each example in the batch of a step, int64, -1 for padding; None where examples have none."""
         ...
 
     def diagnose(self, run: Run, step: int, error: Exception) -> Exception:

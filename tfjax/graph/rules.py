@@ -24,12 +24,13 @@ from tfjax.graph.stages import (
     ShuffleWindow,
     Skip,
     Split,
+    Stack,
     Stage,
     Take,
     stage_name,
 )
 
-_AFTER_BATCH = (Take, Skip, DeviceMap, Place, Options, Seed)
+_AFTER_BATCH = (Take, Skip, Stack, DeviceMap, Place, Options, Seed)
 
 
 def _last(chain: Chain, kind: type[Stage] | tuple[type[Stage], ...]) -> Stage | None:
@@ -57,10 +58,12 @@ def check(chain: Chain, new: Stage, *, batched: bool = False) -> None:
         )
     if batch is not None and not isinstance(new, _AFTER_BATCH):
         _refuse(new, batch, "a pipeline is batched once" if isinstance(new, Batch) else f"put {name} before batch")
-    if isinstance(new, DeviceMap | Place) and batch is None and not batched:
+    if isinstance(new, DeviceMap | Place | Stack) and batch is None and not batched:
         raise ValueError(f"{name} needs batched elements: add batch(size) before it")
     if isinstance(new, Place) and (place := _last(chain, Place)):
         _refuse(new, place, "place appears once")
+    if isinstance(new, Stack) and (stack := _last(chain, Stack)):
+        _refuse(new, stack, "batches are stacked once; give k the product of the two")
     held = _last(chain, DeviceCache)
     if held is not None and not isinstance(new, (*_AFTER_BATCH, *ORDER_STAGES, Batch)):
         _refuse(new, held, f"its rows stay on the devices; put {name} before it, or use device_map after batch")

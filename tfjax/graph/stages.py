@@ -16,6 +16,7 @@ from typing import Any, Literal
 from tfjax._naming import function_name
 
 Remainder = Literal["drop", "pad", "keep", "error"]
+StackRemainder = Literal["keep", "drop", "error"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -72,14 +73,14 @@ class ShuffleWindow(Stage):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Take(Stage):
-    """The first n rows; after `batch`, the first n batches of each epoch."""
+    """The first n rows; after `batch` the first n batches of each epoch, after `stack` the first n stacks."""
 
     n: int
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Skip(Stage):
-    """All but the first n rows; after `batch`, all but the first n batches of each epoch."""
+    """All but the first n rows; after `batch` or `stack`, all but the first n batches or stacks of each epoch."""
 
     n: int
 
@@ -169,9 +170,11 @@ class Cache(Stage):
 class DeviceCache(Stage):
     """Rows held as arrays on the devices that batches are placed on."""
 
+    limit_bytes: int | None = None
+
     def describe(self) -> str:
         """The call."""
-        return "cache('device')"
+        return f"cache('device'{'' if self.limit_bytes is None else f', limit_bytes={self.limit_bytes}'})"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -180,6 +183,14 @@ class Batch(Stage):
 
     size: int
     remainder: Remainder
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Stack(Stage):
+    """k batches as one element."""
+
+    k: int
+    remainder: StackRemainder
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -6,21 +6,20 @@ or from TensorFlow's own checkpoint of the graph's iterator.
 
 from __future__ import annotations
 
-import math
 import re
 from functools import cached_property
 from typing import Any
 
 from tfjax._tensorflow import tf
 from tfjax.errors import CorruptDataError, TfjaxError
-from tfjax.graph.batches import Batches, delivered, full_count
+from tfjax.graph.batches import Batches, delivered, unequal
 from tfjax.graph.element import Element, size_bytes
 from tfjax.graph.fold import Functions
 from tfjax.graph.moment import Moment
 from tfjax.graph.narrow import narrow_leaves, narrowed, narrowing_error
 from tfjax.graph.plan import FOREVER, Run, origin_of
 from tfjax.graph.settings import graph_settings
-from tfjax.graph.stages import Batch, Chain, Filter, ShuffleWindow, Skip, Take
+from tfjax.graph.stages import Batch, Chain, Filter, ShuffleWindow, Skip, Stack, Take
 from tfjax.graph.stream_cost import checkpoint_note, window_note
 from tfjax.graph.stream_epoch import EpochGraph, marked
 from tfjax.graph.stream_state import refuse_stateful
@@ -43,7 +42,8 @@ class StreamPlan:
         self._chain, self._settings = chain, graph_settings(chain)
         self._source: Stream = origin_of(chain).source
         self._batch = next((s for s in chain if isinstance(s, Batch)), None)
-        if self._batch is not None:
+        self._stack = next((s for s in chain if isinstance(s, Stack)), None)
+        if self._batch is not None or self._stack is not None:
             element.require_static()
         self._row = element
         self.element = delivered(element, self._batch)
@@ -69,7 +69,8 @@ class StreamPlan:
         notes += [] if window is None else [window_note(window, row)]
         if self.resume == "replay":
             return [*notes, _REPLAY]
-        batch = None if row is None or (self.is_batched and self.batch_size is None) else row * (self.batch_size or 1)
+        rows = self.batch_size if self.is_batched else 1
+        batch = None if row is None or rows is None else row * rows * (self._stack.k if self._stack else 1)
         return [*notes, checkpoint_note(self._chain, self._source.buffers(), row, batch)]
 
     @property
@@ -87,33 +88,65 @@ class StreamPlan:
         """See `Plan`."""
         if self._batch is None:
             return None if self.is_batched and self.batch_size is None else 0
-        if self._batch.remainder != "keep":
+        if self._batch.remainder != "keep" or self.is_endless:
             return 0
-        examples = self._count(before_batch=True)
-        return None if examples is None else Batches.of(self._chain, examples).tail(examples)
+        return None if self._batches is None else self._batches.tail(self._rows or 0)
+
+    @property
+    def leading(self) -> tuple[int | None, ...]:
+        """See `Plan`."""
+        if not self.is_batched:
+            return ()
+        rows = self.batch_size if self.tail == 0 else None
+        if self._stack is None:
+            return (rows,)
+        unknown = None if self._stack.remainder == "keep" and not self.is_endless else self._stack.k
+        return (*(self._batches.leading if self._batches else (unknown,)), rows)
 
     @property
     def steps_per_epoch(self) -> int | None:
         """See `Plan`."""
-        return self._count(before_batch=False)
+        return None if self._batches is None or self.is_endless else self._batches.steps
 
     @property
     def is_endless(self) -> bool:
         """See `Plan`."""
         return self._source.is_endless and not any(isinstance(s, Take) for s in self._chain)
 
-    def _count(self, *, before_batch: bool) -> int | None:
-        count: float | None = math.inf if self._source.is_endless else self._source.cardinality
-        for stage in self._chain[1:]:
-            if count is None or isinstance(stage, Filter) or (before_batch and isinstance(stage, Batch)):
-                return None if isinstance(stage, Filter) else _finite(count)
+    @cached_property
+    def _batches(self) -> Batches | None:
+        """Which batches of an epoch are delivered; None where that is not known.
+
+        Raises:
+            SpecError: they are stacked, and it is not known whether they are of one size.
+        """
+        if self._rows is not None:
+            found = Batches.of(self._chain, self._rows, batched=self._source.batched)
+        else:
+            found = None
+        kept = self._batch is not None and self._batch.remainder == "keep" and not self.is_endless
+        if self._stack is not None and (self.batch_size is None or (kept and found is None)):
+            raise unequal(self._stack, "how many rows the last one of an epoch has is not known")
+        return found
+
+    @cached_property
+    def _rows(self) -> int | None:
+        """Examples of an epoch before `batch`, or the batches of a source that yields them; None if not known."""
+        count = self._source.cardinality
+        if self._source.is_endless:
+            # Whole batches and stacks, more than any `take` asks for.
+            count = FOREVER * (self._batch.size if self._batch else 1) * (self._stack.k if self._stack else 1)
+        endless = self._source.is_endless
+        for stage in () if self._source.batched else self._chain[1:]:
+            if isinstance(stage, Batch):
+                break
+            if count is None or isinstance(stage, Filter):
+                return None
             if isinstance(stage, Take):
-                count = min(count, stage.n)
-            elif isinstance(stage, Skip):
+                count, endless = min(count, stage.n), False
+            elif isinstance(stage, Skip) and not endless:
                 count = max(count - stage.n, 0)
-            elif isinstance(stage, Batch):
-                count = math.inf if count == math.inf else full_count(stage, int(count))
-        return _finite(count)
+        return count
 
     def check(self) -> None:
         """See `Plan`; what a foreign graph reads is not known."""
@@ -182,6 +215,9 @@ class StreamPlan:
 
         return steps.map(_no_autograph(leaves), num_parallel_calls=self._settings.parallel_calls)
 
+    def examples(self, run: Run, step: int) -> None:
+        """See `Plan`."""
+
     def diagnose(self, run: Run, step: int, error: Exception) -> Exception:  # noqa: ARG002
         """See `Plan`: a stream has no index to compute one example again."""
         known = narrowing_error(self.element, error) or self._source.diagnose(error)
@@ -202,10 +238,6 @@ def _owning(dataset: tf.data.Dataset, opened: Opened) -> tf.data.Dataset:
     """The dataset; it keeps alive what its graph holds only a handle to."""
     dataset._tfjax_owner = opened.owner
     return dataset
-
-
-def _finite(count: float | None) -> int | None:
-    return None if count is None or count == math.inf else int(count)
 
 
 def _fact(error: Exception) -> str:

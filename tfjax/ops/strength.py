@@ -76,13 +76,16 @@ def varies(value: object) -> bool:
 
 
 def number_at(strength: Value | Schedule, step: tf.Tensor, values: Mapping[str, tf.Tensor]) -> tf.Tensor:
-    """A strength at a moment, float32 scalar.
+    """A strength at a moment, float32: a scalar, or one for each of several steps.
 
     Raises:
         TypeError: a schedule returns no scalar.
     """
     if isinstance(strength, Value):
         return values.get(strength.name, tf.constant(strength.default, tf.float32))
+    if step.shape.rank:
+        signature = tf.TensorSpec((), tf.float32)
+        return tf.map_fn(lambda one: number_at(strength, one, values), step, fn_output_signature=signature)
     returned = strength(step)
     number = None if returned is None else tf.convert_to_tensor(returned)
     if number is None or number.shape.rank != 0 or not (number.dtype.is_integer or number.dtype.is_floating):

@@ -121,6 +121,21 @@ def _covers(rule: str, path: str) -> bool:
     return not rule or (path.startswith(rule) and (len(path) == len(rule) or path[len(rule)] in "[."))
 
 
+def over_stack(sharding: Sharding) -> Sharding:
+    """The sharding of a stack of batches, each of which is cut as a sharding says; the stack is never cut.
+
+    >>> mesh = jax.make_mesh((1,), ("data",))
+    >>> over_stack(NamedSharding(mesh, PartitionSpec("data"))).spec
+    P(None, 'data')
+    """
+    if isinstance(sharding, NamedSharding):
+        spec = PartitionSpec(None, *sharding.spec) if len(sharding.spec) else sharding.spec
+        return NamedSharding(sharding.mesh, spec, memory_kind=sharding.memory_kind)
+    if len(sharding.device_set) > 1:
+        raise PlacementError(f"stack cannot tell which dimensions {sharding} cuts: place on a mesh, by a NamedSharding")
+    return sharding
+
+
 def batch_parts(sharding: Sharding) -> int:
     """Into how many parts a sharding cuts dimension 0."""
     return _parts(sharding, _batch_entry(sharding))

@@ -61,7 +61,7 @@ class Cached:
     def counts(self) -> tuple[int, int]:
         """Rows that were there when they were asked for, and that were not, so far."""
         store = store_of(self._owner)
-        return store.counts if store else (0, 0)
+        return store.counts.total if store else (0, 0)
 
     def index(self, moment: Moment, positions: tf.Tensor) -> tf.Tensor:
         """See `Rows`."""
@@ -71,12 +71,12 @@ class Cached:
         """See `Rows`."""
         store, index = self.open(), self._rows.index(moment, positions)
         if store.is_complete:
-            store.count(tf.size(positions), 0)
+            store.counts.add(tf.size(positions), 0)
             leaves, ok = store.gather(positions)
             return Fetched(index, ok, leaves)
         there = store.has(positions)
         missing = tf.boolean_mask(positions, tf.logical_not(there))
-        store.count(tf.size(positions) - tf.size(missing), tf.size(missing))
+        store.counts.add(tf.size(positions) - tf.size(missing), tf.size(missing))
 
         def kept() -> list[tf.Tensor]:
             return _with_ok(positions, *store.gather(positions))

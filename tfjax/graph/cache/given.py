@@ -21,10 +21,15 @@ def cache_stage(where: Any, limit_bytes: Any, compression: Any) -> Cache:
     >>> cache_stage("memory", 100, None).describe()
     "cache('memory', limit_bytes=100)"
     """
-    limit = None if limit_bytes is None else require_count("cache: limit_bytes", limit_bytes, least=1)
+    limit = limit_of(limit_bytes)
     if compression not in (None, "zlib"):
         raise ValueError(f"cache: compression={compression!r}: choose 'zlib' or None")
     return Cache(where=_place(where), limit_bytes=limit, compression=compression)
+
+
+def limit_of(limit_bytes: Any) -> int | None:
+    """The limit of a cache as an int of Python, from 1."""
+    return None if limit_bytes is None else require_count("cache: limit_bytes", limit_bytes, least=1)
 
 
 def _place(where: Any) -> str:

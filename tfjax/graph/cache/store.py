@@ -13,6 +13,7 @@ import numpy as np
 
 from tfjax._tensorflow import tf
 from tfjax.errors import CorruptDataError
+from tfjax.graph.cache.counts import Counts
 from tfjax.graph.element import Element
 from tfjax.sources.python import register, store_rows
 from tfjax.spec import format_bytes
@@ -41,6 +42,7 @@ class RowStore:
         most: how many of them are kept at most: the first ones.
         title: what `explain` calls it.
         error: what a disk refused last, until somebody asks.
+        counts: rows that were asked for and there, and those that were not.
     """
 
     def __init__(
@@ -67,7 +69,7 @@ class RowStore:
         self.error: OSError | None = None
         self._dtypes = [s.dtype for s in element.specs]
         self._columns, self._filled, self._records = list(columns), filled, records
-        self._counts = tf.Variable(tf.zeros((2,), tf.int64), trainable=False)
+        self.counts = Counts()
         self._known = 0
         self._fence = threading.Lock()
         self.handle = register(self)
@@ -95,20 +97,10 @@ class RowStore:
         """Whether no row will be added."""
         return self.is_full
 
-    @property
-    def counts(self) -> tuple[int, int]:
-        """Rows that were asked for and there, and those that were not, so far."""
-        hits, misses = self._counts.numpy().tolist()
-        return hits, misses
-
     def describe(self) -> str:
         """How full it is, and what it takes in all."""
         size = sum(c.array.nbytes for c in self._columns) + (self._records.size_bytes if self._records else 0)
         return f"{self.title}: {self.rows} of {self.length} rows kept, {format_bytes(size)}; later one gather a batch"
-
-    def count(self, hits: tf.Tensor, misses: tf.Tensor) -> None:
-        """Count rows, in the graph."""
-        self._counts.assign_add(tf.cast(tf.stack([hits, misses]), tf.int64))
 
     def has(self, positions: tf.Tensor) -> tf.Tensor:
         """Which rows are there, bool (n,), in the graph."""

@@ -15,7 +15,7 @@ Row = dict[str, Array]
 
 
 def first_rows(pipe: Any, count: int, image: str | None) -> list[Row]:
-    """Up to `count` examples, or as many as the first batch has of them.
+    """Up to `count` examples, or as many as the first batch, or stack of batches, has of them.
 
     An image that is encoded is decoded: the leaf at `image`, or the one that is called so.
     """
@@ -32,7 +32,7 @@ def first_rows(pipe: Any, count: int, image: str | None) -> list[Row]:
 
 def _of_batch(pipe: Any, count: int) -> list[Row]:
     batch = _row(pipe.peek(), pipe.info)
-    if getattr(pipe._target, "per_device", False):
+    if getattr(pipe._target, "per_device", False) or len(pipe._plan.leading) > 1:
         batch = {path: leaf.reshape(-1, *leaf.shape[2:]) for path, leaf in batch.items()}
     batch = {path: leaf for path, leaf in batch.items() if leaf.ndim}
     real = batch.get("mask")  # of remainder="pad"
