@@ -75,57 +75,45 @@ class Orbax:
     def save(self, position: str) -> None:
         if not hasattr(self, "manager"):
             self.manager = self.open()
-        args = ocp.args.Composite(
-            state=ocp.args.StandardSave(self.tree()), data=ocp.args.JsonSave(json.loads(position))
-        )
+        args = ocp.args.Composite(state=ocp.args.StandardSave(self.state), data=ocp.args.JsonSave(json.loads(position)))
         self.manager.save(json.loads(position)["step"], args=args)  # goes on while the next steps run
 
     def restore(self) -> str:
         """Fill the state, and return the position."""
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, self.tree())
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, self.state)
         with self.open() as manager:
             args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract), data=ocp.args.JsonRestore())
             found = manager.restore(manager.latest_step(), args=args)
-        self.fill(found.state)
+        self.state = found.state
         return json.dumps(found.data)
 
-    def tree(self) -> Any:
-        return self.state
-
-    def fill(self, tree: Any) -> None:
-        self.state = tree
-
     def parameters(self) -> Any:
-        return self.framework.parameters(self.state)
+        return jax.tree.map(jnp.copy, self.state.params)  # the next step donates them
 
 
 class NnxOrbax(Orbax):
-    """The same with the split state of nnx."""
+    """The same of nnx, with dropout, whose random streams are part of the state."""
 
     framework = nnx
-    model = staticmethod(lambda inputs, rngs: flax_nnx.Linear(inputs.shape[-1], 3, rngs=rngs))
-
-    def tree(self) -> Any:
-        return flax_nnx.state(self.state)
-
-    def fill(self, tree: Any) -> None:
-        flax_nnx.update(self.state, tree)
-
-    def parameters(self) -> Any:
-        return jax.tree.map(jnp.copy, super().parameters())  # the next step donates what the module refers to
+    model = staticmethod(
+        lambda inputs, rngs: flax_nnx.Sequential(
+            flax_nnx.Dropout(0.2, rngs=rngs), flax_nnx.Linear(inputs.shape[-1], 3, rngs=rngs)
+        )
+    )
 
 
 class Msgpack(Orbax):
-    """Linen's `TrainState` and the position in one file of Flax's msgpack."""
+    """The leaves of Linen's `TrainState` and the position in one file of Flax's msgpack."""
 
     def save(self, position: str) -> None:
-        written(self.folder / "run.msgpack", flax.serialization.to_bytes({"state": self.state, "data": position}))
+        leaves = jax.tree.leaves(self.state)
+        written(self.folder / "run.msgpack", flax.serialization.to_bytes({"leaves": leaves, "data": position}))
 
     def restore(self) -> str:
-        found = flax.serialization.from_bytes(
-            {"state": self.state, "data": ""}, (self.folder / "run.msgpack").read_bytes()
-        )
-        self.state = found["state"]
+        leaves, tree = jax.tree.flatten(self.state)
+        like = {"leaves": leaves, "data": ""}
+        found = flax.serialization.from_bytes(like, (self.folder / "run.msgpack").read_bytes())
+        self.state = jax.tree.unflatten(tree, [jnp.asarray(leaf) for leaf in found["leaves"]])
         return str(found["data"])
 
 
@@ -171,7 +159,7 @@ class KerasRun:
 
         class Keep(keras.callbacks.Callback):
             def on_train_batch_end(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002
-                position = data.state_after(batch + 1)
+                position = data.state
                 if position.step == SAVE_EVERY and killed_after:
                     run.save(self.model, position)
                 if position.start_epoch * STEPS_PER_EPOCH + position.step == killed_after:

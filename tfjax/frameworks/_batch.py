@@ -1,4 +1,4 @@
-"""What every framework's steps share: the inputs that a spec describes, masked means and sums of a batch.
+"""What every framework's steps ask of a batch: the inputs that a spec describes, its weights, means and sums.
 
 A loss or metric is written once for all frameworks, as a function of the model and the batch:
 
@@ -7,74 +7,163 @@ A loss or metric is written once for all frameworks, as a function of the model 
     ...     return optax.softmax_cross_entropy_with_integer_labels(predict(batch["image"]), batch["label"])
 """
 
-from collections.abc import Callable, Mapping
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from tfjax.errors import SpecError
+
 Predict = Callable[[Any], Any]
 """Applies the model to a batch of inputs."""
 
-Loss = Callable[[Predict, Any], jax.Array]
-"""(predict, batch) to one loss for each example, of shape (batch,)."""
+Loss = Callable[[Predict, Any], Any]
+"""(predict, batch) to one loss for each example, of shape (batch,); or to these and a dict of metrics like them."""
 
 Metrics = Callable[[Predict, Any], Mapping[str, jax.Array]]
 """(predict, batch) to named values for each example, each of shape (batch,)."""
 
+Keys = str | int | tuple[Any, ...] | Mapping[str, Any]
+"""A key of the element, a tuple of such, or a dict of such."""
 
-def input_spec(spec: Any, x: str) -> Any:
-    """The spec of one example's inputs: leaf (or subtree) `x` of a pipeline's `spec`, dimension 0 set to 1.
+Inputs = tuple[tuple[Any, str, str], ...]
+"""Of each leaf of a model's inputs its key, the path below the key, and dtype and shape of one example's."""
+
+_TRAINING = ("train", "training", "is_training")
+_NOT_TRAINING = ("deterministic", "inference")
+
+
+def input_spec(spec: Any, x: Keys) -> Any:
+    """The spec of one example's inputs: what `x` names in a pipeline's `spec`, dimension 0 set to 1.
 
     Args:
         spec: pytree of `jax.ShapeDtypeStruct`, dimension 0 the batch.
-        x: the key of the model's inputs.
+        x: the key of the model's inputs, or a tuple or dict of keys.
 
     Raises:
         KeyError: there is no such key.
         ValueError: a leaf has no batch dimension.
     """
-    if not isinstance(spec, Mapping) or x not in spec:
-        keys = sorted(spec) if isinstance(spec, Mapping) else type(spec).__name__
-        raise KeyError(f"no inputs {x!r} in the pipeline's spec, which has {keys}: give x= one of its keys")
-    return jax.tree.map(lambda leaf: _one_example(x, leaf), spec[x])
+    return jax.tree.map(lambda leaf: _one_example(x, leaf), pick(spec, x))
 
 
-def _one_example(x: str, leaf: Any) -> jax.ShapeDtypeStruct:
+def pick(element: Any, keys: Keys) -> Any:
+    """The leaf (or subtree) of one key, or a tuple or dict of them."""
+    if isinstance(keys, tuple):
+        return tuple(pick(element, key) for key in keys)
+    if isinstance(keys, Mapping):
+        return {name: pick(element, key) for name, key in keys.items()}
+    there: Any = type(element).__name__
+    if isinstance(element, Mapping | tuple | list):
+        there = sorted(element, key=str) if isinstance(element, Mapping) else list(range(len(element)))
+    if isinstance(there, str) or keys not in there:
+        raise KeyError(f"no inputs {keys!r} in the pipeline's spec, which has {there}: give x= one of its keys")
+    return element[keys]
+
+
+def _one_example(x: Keys, leaf: Any) -> jax.ShapeDtypeStruct:
     if not leaf.shape:
         raise ValueError(f"inputs {x!r} have shape () and so no batch dimension: call .batch(size) on the pipeline")
     return jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype)
 
 
-def beside_batches(tree: Any, spec: Any) -> Any:
-    """The arrays of `tree`, copied to the devices of the batches that `spec` describes; whole on each of them.
+def zeros(inputs: Any) -> Any:
+    """Inputs such as the specs say; under jit, as only their shapes count."""
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), inputs)
 
-    Batches are committed to their devices, so a step's results are. A state that is not would compile the second
-    step anew, and one that is committed elsewhere cannot be used with them.
+
+def require_inputs(batch: Any, inputs: Inputs) -> None:
+    """Raise SpecError where a batch's inputs are not those that a model was created for, with both specs."""
+    keys = tuple(dict.fromkeys(key for key, _, _ in inputs))
+    try:
+        found = described(batch, keys)
+    except KeyError:
+        found = described({"batch": batch}, ("batch",))
+    if found != inputs:
+        then, now = (", ".join(f"{key!r}{path}: {what}" for key, path, what in each) for each in (inputs, found))
+        raise SpecError(
+            f"the model was created for examples of {then}, and this batch has {now}: give create_state the spec of "
+            "the pipeline that it is trained on"
+        )
+
+
+def described(element: Any, keys: tuple[Any, ...]) -> Inputs:
+    """What `keys` name in a batch or its spec: shapes are those of one example."""
+    out = []
+    for key in keys:
+        for path, leaf in jax.tree_util.tree_flatten_with_path(pick(element, key))[0]:
+            out.append((key, jax.tree_util.keystr(path), f"{leaf.dtype}{list(leaf.shape[1:])}"))
+    return tuple(out)
+
+
+def keys_of(x: Keys) -> tuple[Any, ...]:
+    """The keys in `x`.
+
+    >>> keys_of({"photo": "image", "rest": ("height", "width")})
+    ('image', 'height', 'width')
     """
-    placed = (getattr(leaf, "sharding", None) for leaf in jax.tree.leaves(spec))
-    sharding = next((s for s in placed if s is not None), None) or jnp.zeros(()).sharding
-    if isinstance(sharding, jax.sharding.NamedSharding):
-        sharding = jax.sharding.NamedSharding(sharding.mesh, jax.sharding.PartitionSpec())
-    return jax.tree.map(lambda a: jax.device_put(a, sharding) if isinstance(a, jax.Array) else a, tree)
+    if isinstance(x, Mapping):
+        x = tuple(x.values())
+    return tuple(key for part in x for key in keys_of(part)) if isinstance(x, tuple) else (x,)
 
 
-def masked_mean(values: jax.Array, batch: Any) -> jax.Array:
-    """Mean of `values` (batch,) over the rows that `mask` says are real; over all of them without a mask."""
-    weights = _weights("the loss", values, batch)
-    return jnp.sum(values * weights) / jnp.maximum(jnp.sum(weights), 1)
+def mode_arguments(call: Callable[..., Any], *, train: bool) -> dict[str, Any]:
+    """How a model's own call is told whether it is trained: by whichever of the usual arguments it has.
+
+    >>> mode_arguments(lambda x, deterministic: x, train=True)
+    {'deterministic': False}
+    """
+    names = inspect.signature(call).parameters
+    told = {name: train for name in _TRAINING if name in names}
+    return told | {name: not train for name in _NOT_TRAINING if name in names}
 
 
-def masked_sums(values: Mapping[str, jax.Array], batch: Any) -> dict[str, jax.Array]:
-    """Sum of each of `values` (batch,) over the real rows, and their number as `count`."""
-    weights = {name: _weights(f"metric {name!r}", value, batch) for name, value in values.items()}
-    sums = {name: jnp.sum(value * weights[name]) for name, value in values.items()}
-    return {**sums, "count": jnp.sum(next(iter(weights.values())))}
-
-
-def _weights(what: str, values: jax.Array, batch: Any) -> jax.Array:
-    size = jax.tree.leaves(batch)[0].shape[0]
-    if values.shape != (size,):
-        raise ValueError(f"{what} has shape {values.shape}: return one value for each example, shape ({size},)")
+def row_weights(batch: Any, sample_weight: str | None) -> jax.Array:
+    """The weight of each row, float32 (batch,): 0 where a `mask` of shape (batch,) says that it is not real."""
+    size = next(leaf.shape[0] for leaf in jax.tree.leaves(batch) if leaf.ndim)
+    weights = jnp.ones(size, jnp.float32)
+    if sample_weight is not None:
+        weights = pick(batch, sample_weight).astype(jnp.float32)
+        if weights.shape != (size,):
+            raise ValueError(f"sample_weight {sample_weight!r} has shape {weights.shape}: one weight an example")
     mask = batch.get("mask") if isinstance(batch, Mapping) else None
-    return jnp.ones(size, jnp.float32) if mask is None else mask.astype(jnp.float32)
+    return weights if mask is None or jnp.shape(mask) != (size,) else jnp.where(mask, weights, 0)
+
+
+def require_rows(what: str, values: jax.Array, weights: jax.Array) -> jax.Array:
+    """Values of shape (batch,), or ValueError."""
+    if jnp.shape(values) != weights.shape:
+        raise ValueError(f"{what} has shape {jnp.shape(values)}: return one value for each example, {weights.shape}")
+    return values
+
+
+def stop_unweighted(tree: Any, weights: jax.Array) -> Any:
+    """The same values, without gradient in the rows of weight 0: of a loss that is NaN there, it would be NaN too."""
+
+    def stop(leaf: jax.Array) -> jax.Array:
+        if jnp.shape(leaf)[:1] != weights.shape:
+            return leaf
+        counts = jnp.expand_dims(weights != 0, tuple(range(1, leaf.ndim)))
+        return jnp.where(counts, leaf, jax.lax.stop_gradient(leaf))
+
+    return jax.tree.map(stop, tree)
+
+
+def weighted(values: jax.Array, weights: jax.Array) -> jax.Array:
+    """Values times weights, 0 where the weight is 0 whatever the value is."""
+    return jnp.where(weights == 0, 0, values * weights)
+
+
+def masked_sums(values: Mapping[str, jax.Array], weights: jax.Array, taken: Iterable[str]) -> dict[str, jax.Array]:
+    """The weighted sum of each of `values` (batch,), whose names are none of those that a step gives itself."""
+    for name in taken:
+        if name in values:
+            raise ValueError(f"metric {name!r} has the name of one that the step gives itself: call it otherwise")
+    return {
+        name: jnp.sum(weighted(require_rows(f"metric {name!r}", value, weights), weights))
+        for name, value in values.items()
+    }

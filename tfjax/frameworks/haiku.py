@@ -1,4 +1,7 @@
-"""Haiku: a `TrainState` from a pipeline's spec, and jitted train and eval steps.
+"""Haiku: a training state from a pipeline's spec, and jitted train and eval steps.
+
+A model here is the function that `hk.transform_with_state` takes: of the inputs, and of `is_training` where it has it.
+Haiku's state (batch statistics) is `model_state`; `hk.next_rng_key` is seeded in training.
 
 >>> import jax, jax.numpy as jnp, optax
 >>> from tfjax.frameworks import haiku
@@ -8,36 +11,35 @@
 (64, 10)
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 
-from tfjax.frameworks._batch import Loss, Metrics, beside_batches, input_spec, masked_mean, masked_sums
+from tfjax.frameworks._batch import Keys, mode_arguments, zeros
 
 try:
     import haiku as hk
     import optax
+
+    from tfjax.frameworks._layout import Rule
+    from tfjax.frameworks._precision import Precision
+    from tfjax.frameworks._state import TrainState as TrainState
+    from tfjax.frameworks._state import create
+    from tfjax.frameworks._steps import eval_step as eval_step
+    from tfjax.frameworks._steps import train_step as train_step
 except ImportError as e:
     raise ImportError(f"tfjax.frameworks.haiku needs {e.name!r}: pip install 'tfjax[haiku]'") from e
 
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True, kw_only=True)
-class TrainState:
-    """Parameters, optimizer state and step, with the functions that use them (which are no leaves)."""
-
-    params: hk.Params
-    opt_state: optax.OptState
-    step: jax.Array
-    apply: Callable[..., Any] = field(metadata={"static": True})
-    optimizer: optax.GradientTransformation = field(metadata={"static": True})
+Model = Callable[..., Any]
+"""A function of a batch of inputs that calls Haiku's modules."""
 
 
-def small_cnn(num_classes: int) -> hk.Transformed:
+def small_cnn(num_classes: int) -> Model:
     """Convolutions 3x3 of 16 and 32 with pooling, dense of 64: (batch, h, w, c) to (batch, num_classes)."""
 
     def forward(x: jax.Array) -> jax.Array:
@@ -47,75 +49,63 @@ def small_cnn(num_classes: int) -> hk.Transformed:
         x = jax.nn.relu(hk.Linear(64)(hk.Flatten()(x)))
         return hk.Linear(num_classes)(x)
 
-    return hk.without_apply_rng(hk.transform(forward))
+    return forward
+
+
+@dataclass(frozen=True)
+class _Model:
+    """See `Functional`."""
+
+    function: Model
+
+    def transformed(self, *, train: bool) -> hk.TransformedWithState:
+        mode = mode_arguments(self.function, train=train)
+        return hk.transform_with_state(partial(self.function, **mode) if mode else self.function)
+
+    def apply(self, params: Any, model_state: Any, x: Any, key: jax.Array | None, *, train: bool) -> tuple[Any, Any]:
+        outputs, changed = self.transformed(train=train).apply(params, model_state, key, x)
+        return outputs, changed if train else model_state
 
 
 def create_state(
-    model: hk.Transformed,
+    model: Model,
     optimizer: optax.GradientTransformation,
     spec: Any,
     seed: int = 0,
     *,
-    x: str = "image",
+    x: Keys = "image",
+    precision: Precision = "float32",
+    sharding: str | Rule | None = None,
 ) -> TrainState:
     """A new training state; parameters have the shapes, and are on the devices, that `spec` asks for.
 
     Args:
-        model: from `hk.without_apply_rng(hk.transform(f))`.
+        model: a function of a batch of inputs that calls Haiku's modules, not transformed.
         optimizer: any optax transformation.
         spec: a pipeline's `spec`: pytree of `jax.ShapeDtypeStruct`, dimension 0 the batch.
-        seed: of the initial parameters.
-        x: the key of the model's inputs.
+        seed: of the initial parameters, and of the keys in training.
+        x: the key of the model's inputs, or a tuple or dict of keys.
+        precision: what the model computes in; parameters stay float32, and float16 has a dynamic loss scale.
+        sharding: "replicated", as None; "fsdp", which cuts parameters and moments over the axis of the batch; or a
+            function of a parameter's key path and shape to a `PartitionSpec`.
 
     Raises:
         KeyError: `x` is no key of `spec`.
+        TypeError: the model was transformed already.
+        ValueError: `spec` has no batch dimension; an unknown precision; a sharding that does not fit.
     """
-    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), input_spec(spec, x))
-    params = jax.jit(model.init)(jax.random.key(seed), zeros)  # the compiler drops the forward pass
-    state = TrainState(
-        params=params,
-        opt_state=optimizer.init(params),
-        step=jnp.zeros((), jnp.int32),
-        apply=model.apply,
-        optimizer=optimizer,
-    )
-    return cast(TrainState, beside_batches(state, spec))
+    if isinstance(model, hk.Transformed | hk.TransformedWithState):
+        raise TypeError(f"model is a {type(model).__name__}: give the function that was transformed")
+
+    def make(inputs: Any, key: jax.Array) -> tuple[_Model, Any, Any]:
+        functional = _Model(model)
+        init = functional.transformed(train=True).init
+        params, model_state = jax.jit(lambda key: init(key, zeros(inputs)))(key)
+        return functional, params, model_state
+
+    return create(make, optimizer, spec, seed, x=x, precision=precision, sharding=sharding)
 
 
-def parameters(state: TrainState) -> Any:
-    """The trained parameters: pytree of arrays."""
-    return state.params
-
-
-def train_step(loss: Loss) -> Callable[[TrainState, Any], tuple[TrainState, dict[str, jax.Array]]]:
-    """A jitted step(state, batch) to (new state, {"loss": mean over real rows}); the old state is donated.
-
-    Args:
-        loss: (predict, batch) to (batch,) losses, one for each example.
-    """
-
-    @partial(jax.jit, donate_argnums=0)
-    def step(state: TrainState, batch: Any) -> tuple[TrainState, dict[str, jax.Array]]:
-        def mean_loss(params: hk.Params) -> jax.Array:
-            return masked_mean(loss(partial(state.apply, params), batch), batch)
-
-        value, grads = jax.value_and_grad(mean_loss)(state.params)
-        updates, opt_state = state.optimizer.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        return replace(state, params=params, opt_state=opt_state, step=state.step + 1), {"loss": value}
-
-    return step
-
-
-def eval_step(metrics: Metrics) -> Callable[[TrainState, Any], dict[str, jax.Array]]:
-    """A jitted step(state, batch) to {name: sum over the real rows, ..., "count": their number}.
-
-    Args:
-        metrics: (predict, batch) to a dict of (batch,) values, one for each example.
-    """
-
-    @jax.jit
-    def step(state: TrainState, batch: Any) -> dict[str, jax.Array]:
-        return masked_sums(metrics(partial(state.apply, state.params), batch), batch)
-
-    return step
+def to_model(state: TrainState) -> Callable[[Any], Any]:
+    """A function of a batch of inputs to outputs, with the trained values."""
+    return lambda x: state.model.apply(state.params, state.model_state, x, None, train=False)[0]

@@ -1,51 +1,50 @@
 """Keras 3 on JAX: the adapter behind `Pipeline.to_keras`, and the state and steps of the other frameworks.
 
-A model here is a function of no arguments to a `keras.Model`.
+A model here is a function of no arguments to a `keras.Model`. What it changes itself (batch statistics, the seeds of
+its random layers) is `model_state`. Losses that its layers add (`kernel_regularizer`) are no part of the loss here:
+give the optimizer a weight decay.
 
-    >>> import jax, jax.numpy as jnp, optax
-    >>> from tfjax.frameworks import keras
-    >>> spec = {"image": jax.ShapeDtypeStruct((4, 8, 8, 1), jnp.float32)}
-    >>> state = keras.create_state(keras.small_cnn(10), optax.adam(1e-3), spec, seed=0)
-    >>> state.trainable[-2].shape
-    (64, 10)
+>>> import jax, jax.numpy as jnp, optax
+>>> from tfjax.frameworks import keras
+>>> spec = {"image": jax.ShapeDtypeStruct((4, 8, 8, 1), jnp.float32)}
+>>> state = keras.create_state(keras.small_cnn(10), optax.adam(1e-3), spec, seed=0)
+>>> state.params[-2].shape
+(64, 10)
 """
 
+from __future__ import annotations
+
+import contextlib
 import random
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import Any, cast
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from tfjax.frameworks._batch import Loss, Metrics, beside_batches, input_spec, masked_mean, masked_sums
+from tfjax.frameworks._batch import Keys, mode_arguments
 from tfjax.frameworks._keras_adapter import PipelineAdapter as PipelineAdapter
 from tfjax.frameworks._keras_backend import keras
+from tfjax.frameworks._keras_backup import BackupAndRestore as BackupAndRestore
 
 try:
     import optax
+
+    from tfjax.frameworks._layout import Rule
+    from tfjax.frameworks._precision import Precision
+    from tfjax.frameworks._state import TrainState as TrainState
+    from tfjax.frameworks._state import create
+    from tfjax.frameworks._steps import eval_step as eval_step
+    from tfjax.frameworks._steps import train_step as train_step
 except ImportError as e:
     raise ImportError(f"tfjax.frameworks.keras needs {e.name!r}: pip install 'tfjax[keras]'") from e
 
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True, kw_only=True)
-class TrainState:
-    """The values of a model's variables, the optimizer's state and the step; the model itself is static.
-
-    The model's own variables keep their first values: `parameters(state)` are the trained ones.
-    """
-
-    trainable: list[jax.Array]
-    non_trainable: list[jax.Array]
-    opt_state: optax.OptState
-    step: jax.Array
-    model: Any = field(metadata={"static": True})
-    optimizer: optax.GradientTransformation = field(metadata={"static": True})
+Model = Callable[[], Any]
+"""A function to a `keras.Model`, built or not."""
 
 
-def small_cnn(num_classes: int) -> Callable[[], Any]:
+def small_cnn(num_classes: int) -> Model:
     """Convolutions 3x3 of 16 and 32 with pooling, dense of 64: (batch, h, w, c) to (batch, num_classes)."""
     layers = keras.layers
 
@@ -65,109 +64,107 @@ def small_cnn(num_classes: int) -> Callable[[], Any]:
     return build
 
 
-def build(model: Callable[[], Any], spec: Any, seed: int = 0, *, x: str = "image") -> Any:
-    """A model from `model()`, built for the inputs that `spec` describes.
+@dataclass(frozen=True)
+class _Model:
+    """See `Functional`."""
 
-    Its initialisers are seeded by Python's generator, where Keras takes the seeds of layers without one; the
-    generator is put back as it was. (`keras.utils.set_random_seed` would also set the seeds of NumPy and of
-    TensorFlow, which it imports, for the whole process.)
+    built: Any
 
-    Args:
-        model: a function to a model.
-        spec: a pipeline's `spec`: pytree of `jax.ShapeDtypeStruct`, dimension 0 the batch.
-        seed: of the initial parameters.
-        x: the key of the model's inputs.
-
-    Raises:
-        KeyError: `x` is no key of `spec`.
-    """
-    shapes = jax.tree.map(lambda leaf: (None, *leaf.shape[1:]), input_spec(spec, x))
-    before = random.getstate()
-    random.seed(seed)
-    try:
-        built = model()
-        built.build(shapes)
-    finally:
-        random.setstate(before)
-    return built
+    def apply(
+        self,
+        params: Any,
+        model_state: Any,
+        x: Any,
+        key: jax.Array | None,  # noqa: ARG002 - the model has seeds of its own, in `model_state`
+        *,
+        train: bool,
+    ) -> tuple[Any, Any]:
+        mode = mode_arguments(self.built.call, train=train)
+        outputs, changed = self.built.stateless_call(params, model_state, x, **mode)
+        return outputs, changed if train else model_state
 
 
 def create_state(
-    model: Callable[[], Any],
+    model: Model,
     optimizer: optax.GradientTransformation,
     spec: Any,
     seed: int = 0,
     *,
-    x: str = "image",
+    x: Keys = "image",
+    precision: Precision = "float32",
+    sharding: str | Rule | None = None,
 ) -> TrainState:
     """A new training state; parameters have the shapes, and are on the devices, that `spec` asks for.
 
     Args:
-        model: a function to a model.
+        model: a function to a model; with another precision it is called under Keras's mixed policy.
         optimizer: any optax transformation.
         spec: a pipeline's `spec`: pytree of `jax.ShapeDtypeStruct`, dimension 0 the batch.
-        seed: of the initial parameters.
-        x: the key of the model's inputs.
+        seed: of the initial parameters, and of the random layers in training.
+        x: the key of the model's inputs, or a tuple or dict of keys.
+        precision: what the model computes in; parameters stay float32, and float16 has a dynamic loss scale.
+        sharding: "replicated", as None; "fsdp", which cuts parameters and moments over the axis of the batch; or a
+            function of a parameter's key path and shape to a `PartitionSpec`.
 
     Raises:
         KeyError: `x` is no key of `spec`.
-    """
-    built = build(model, spec, seed, x=x)
-    trainable = [jnp.copy(v.value) for v in built.trainable_variables]  # copies, as the steps donate them
-    state = TrainState(
-        trainable=trainable,
-        non_trainable=[jnp.copy(v.value) for v in built.non_trainable_variables],
-        opt_state=optimizer.init(trainable),
-        step=jnp.zeros((), jnp.int32),
-        model=built,
-        optimizer=optimizer,
-    )
-    return cast(TrainState, beside_batches(state, spec))
-
-
-def parameters(state: TrainState) -> Any:
-    """The trained parameters: pytree of arrays."""
-    return state.trainable
-
-
-def train_step(loss: Loss) -> Callable[[TrainState, Any], tuple[TrainState, dict[str, jax.Array]]]:
-    """A jitted step(state, batch) to (new state, {"loss": mean over real rows}); the old state is donated.
-
-    Args:
-        loss: (predict, batch) to (batch,) losses, one for each example.
+        ValueError: `spec` has no batch dimension; an unknown precision; a sharding that does not fit.
     """
 
-    @partial(jax.jit, donate_argnums=0)
-    def step(state: TrainState, batch: Any) -> tuple[TrainState, dict[str, jax.Array]]:
-        def mean_loss(trainable: list[jax.Array]) -> tuple[jax.Array, list[jax.Array]]:
-            updated = [state.non_trainable]
+    def make(inputs: Any, _: jax.Array) -> tuple[_Model, Any, Any]:
+        with _seeded(seed), _policy(precision):
+            built = _built(model(), inputs)
+        # Copies, as the steps donate them.
+        values = [[jnp.copy(v.value) for v in vs] for vs in (built.trainable_variables, built.non_trainable_variables)]
+        return _Model(built), values[0], values[1]
 
-            def predict(x: Any) -> Any:
-                outputs, updated[0] = state.model.stateless_call(trainable, updated[0], x, training=True)
-                return outputs
-
-            return masked_mean(loss(predict, batch), batch), updated[0]
-
-        (value, non_trainable), grads = jax.value_and_grad(mean_loss, has_aux=True)(state.trainable)
-        updates, opt_state = state.optimizer.update(grads, state.opt_state, state.trainable)
-        new = {"trainable": optax.apply_updates(state.trainable, updates), "non_trainable": non_trainable}
-        return replace(state, opt_state=opt_state, step=state.step + 1, **new), {"loss": value}
-
-    return step
+    return create(make, optimizer, spec, seed, x=x, precision=precision, sharding=sharding)
 
 
-def eval_step(metrics: Metrics) -> Callable[[TrainState, Any], dict[str, jax.Array]]:
-    """A jitted step(state, batch) to {name: sum over the real rows, ..., "count": their number}.
+def _built(model: Any, inputs: Any) -> Any:
+    """The model with its variables, of inputs of the dtypes of the spec.
 
-    Args:
-        metrics: (predict, batch) to a dict of (batch,) values, one for each example.
+    Built from shapes alone, a `Sequential` would cast tokens to the policy's dtype: in bfloat16, 257 to 256.
     """
+    if not model.built:
+        if type(model) is keras.Sequential and isinstance(inputs, jax.ShapeDtypeStruct):
+            first = keras.Input(inputs.shape[1:], dtype=str(inputs.dtype))
+            return keras.Sequential([first, *model.layers], name=model.name)
+        model(jax.tree.map(lambda leaf: keras.KerasTensor((None, *leaf.shape[1:]), str(leaf.dtype)), inputs))
+    return model
 
-    @jax.jit
-    def step(state: TrainState, batch: Any) -> dict[str, jax.Array]:
-        def predict(x: Any) -> Any:
-            return state.model.stateless_call(state.trainable, state.non_trainable, x, training=False)[0]
 
-        return masked_sums(metrics(predict, batch), batch)
+def to_model(state: TrainState) -> Any:
+    """The `keras.Model` of the state, its variables set to the trained values: save it, or predict with it."""
+    built = state.model.built  # type: ignore[attr-defined]
+    variables = [*built.trainable_variables, *built.non_trainable_variables]
+    for variable, value in zip(variables, [*state.params, *state.model_state], strict=True):
+        variable.assign(jnp.copy(value))
+    return built
 
-    return step
+
+@contextlib.contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Python's generator, where Keras takes the seeds of layers without one, seeded and put back as it was.
+
+    `keras.utils.set_random_seed` would also set the seeds of NumPy and of TensorFlow, which it imports, for the whole
+    process.
+    """
+    before = random.getstate()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(before)
+
+
+@contextlib.contextmanager
+def _policy(precision: Precision) -> Iterator[None]:
+    """Keras's policy for new layers, put back as it was."""
+    before = keras.config.dtype_policy()
+    if precision != "float32":
+        keras.config.set_dtype_policy(f"mixed_{precision}")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)

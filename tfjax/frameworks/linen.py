@@ -1,4 +1,8 @@
-"""Flax linen: a `TrainState` from a pipeline's spec, and jitted train and eval steps.
+"""Flax linen: a training state from a pipeline's spec, and jitted train and eval steps.
+
+A model here is a module. What its call has of `train`, `training`, `is_training`, `deterministic` and `inference` says
+whether it is trained; every collection but "params" (batch statistics) is kept in `model_state`; random streams of any
+name (dropout) are seeded.
 
 >>> import jax, jax.numpy as jnp, optax
 >>> from tfjax.frameworks import linen
@@ -8,19 +12,25 @@
 (64, 10)
 """
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any, cast
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 
-from tfjax.frameworks._batch import Loss, Metrics, beside_batches, input_spec, masked_mean, masked_sums
+from tfjax.frameworks._batch import Keys, mode_arguments, zeros
 
 try:
     import optax
     from flax import linen as nn
-    from flax.training.train_state import TrainState
+
+    from tfjax.frameworks._layout import Rule
+    from tfjax.frameworks._precision import Precision
+    from tfjax.frameworks._state import TrainState as TrainState
+    from tfjax.frameworks._state import create
+    from tfjax.frameworks._steps import eval_step as eval_step
+    from tfjax.frameworks._steps import train_step as train_step
 except ImportError as e:
     raise ImportError(f"tfjax.frameworks.linen needs {e.name!r}: pip install 'tfjax[flax]'") from e
 
@@ -42,63 +52,65 @@ def small_cnn(num_classes: int) -> nn.Module:
     return _SmallCNN(num_classes)
 
 
+@dataclass(frozen=True, eq=False)
+class _Model:
+    """See `Functional`; equal where the module is the same object, as some cannot be hashed."""
+
+    module: nn.Module
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Model) and other.module is self.module
+
+    def __hash__(self) -> int:
+        return id(self.module)
+
+    def apply(self, params: Any, model_state: Any, x: Any, key: jax.Array | None, *, train: bool) -> tuple[Any, Any]:
+        variables = {"params": params, **model_state}
+        mode = mode_arguments(type(self.module).__call__, train=train)
+        # Flax takes the stream "params" for one that has another name and no key of its own.
+        rngs = None if key is None else {"params": key}
+        if not train:
+            return self.module.apply(variables, x, **mode), model_state
+        outputs, changed = self.module.apply(variables, x, **mode, rngs=rngs, mutable=list(model_state))
+        return outputs, {**model_state, **changed}
+
+
 def create_state(
-    model: nn.Module, optimizer: optax.GradientTransformation, spec: Any, seed: int = 0, *, x: str = "image"
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    spec: Any,
+    seed: int = 0,
+    *,
+    x: Keys = "image",
+    precision: Precision = "float32",
+    sharding: str | Rule | None = None,
 ) -> TrainState:
     """A new training state; parameters have the shapes, and are on the devices, that `spec` asks for.
 
     Args:
-        model: a module whose only variables are parameters.
+        model: a module, called with the inputs alone.
         optimizer: any optax transformation.
         spec: a pipeline's `spec`: pytree of `jax.ShapeDtypeStruct`, dimension 0 the batch.
-        seed: of the initial parameters.
-        x: the key of the model's inputs.
+        seed: of the initial parameters, and of the random streams in training.
+        x: the key of the model's inputs, or a tuple or dict of keys.
+        precision: what the model computes in; parameters stay float32, and float16 has a dynamic loss scale.
+        sharding: "replicated", as None; "fsdp", which cuts parameters and moments over the axis of the batch; or a
+            function of a parameter's key path and shape to a `PartitionSpec`.
 
     Raises:
         KeyError: `x` is no key of `spec`.
-        ValueError: the model has variables other than parameters.
-    """
-    variables = dict(model.lazy_init(jax.random.key(seed), input_spec(spec, x)))
-    params = variables.pop("params")
-    if variables:
-        raise ValueError(f"{type(model).__name__} has variables {sorted(variables)}: only 'params' are trained here")
-    state = TrainState.create(apply_fn=model.apply, params=params, tx=optimizer)
-    step = jnp.zeros((), jnp.int32)  # with an int the first step would be compiled twice
-    return cast(TrainState, beside_batches(state.replace(step=step), spec))
-
-
-def parameters(state: TrainState) -> Any:
-    """The trained parameters: pytree of arrays."""
-    return state.params
-
-
-def train_step(loss: Loss) -> Callable[[TrainState, Any], tuple[TrainState, dict[str, jax.Array]]]:
-    """A jitted step(state, batch) to (new state, {"loss": mean over real rows}); the old state is donated.
-
-    Args:
-        loss: (predict, batch) to (batch,) losses, one for each example.
+        ValueError: `spec` has no batch dimension; an unknown precision; a sharding that does not fit.
     """
 
-    @partial(jax.jit, donate_argnums=0)
-    def step(state: TrainState, batch: Any) -> tuple[TrainState, dict[str, jax.Array]]:
-        def mean_loss(params: Any) -> jax.Array:
-            return masked_mean(loss(lambda x: state.apply_fn({"params": params}, x), batch), batch)
+    def make(inputs: Any, key: jax.Array) -> tuple[_Model, Any, Any]:
+        mode = mode_arguments(type(model).__call__, train=False)
+        variables = jax.jit(lambda key: dict(model.init(key, zeros(inputs), **mode)))(key)
+        return _Model(model), variables.pop("params", {}), variables
 
-        value, grads = jax.value_and_grad(mean_loss)(state.params)
-        return state.apply_gradients(grads=grads), {"loss": value}
-
-    return step
+    return create(make, optimizer, spec, seed, x=x, precision=precision, sharding=sharding)
 
 
-def eval_step(metrics: Metrics) -> Callable[[TrainState, Any], dict[str, jax.Array]]:
-    """A jitted step(state, batch) to {name: sum over the real rows, ..., "count": their number}.
-
-    Args:
-        metrics: (predict, batch) to a dict of (batch,) values, one for each example.
-    """
-
-    @jax.jit
-    def step(state: TrainState, batch: Any) -> dict[str, jax.Array]:
-        return masked_sums(metrics(lambda x: state.apply_fn({"params": state.params}, x), batch), batch)
-
-    return step
+def to_model(state: TrainState) -> nn.Module:
+    """The module bound to the trained values: call it as it is."""
+    bound: nn.Module = state.model.module.bind({"params": state.params, **state.model_state})  # type: ignore[attr-defined]
+    return bound

@@ -1,40 +1,44 @@
-"""Flax nnx: a `TrainState` from a pipeline's spec, and jitted train and eval steps.
+"""Flax nnx: a training state from a pipeline's spec, and jitted train and eval steps.
 
-A model here is a function (spec of a batch of inputs, rngs) to an `nnx.Module`.
+A model here is a function (spec of a batch of inputs, rngs) to an `nnx.Module`. The values of its variables of type
+`nnx.Param` are trained; those of the others, batch statistics and random streams among them, are `model_state`: both
+as dicts of arrays, keys as their uint32 data. `train()` and `eval()` of the module set its mode.
 
-    >>> import jax, jax.numpy as jnp, optax
-    >>> from tfjax.frameworks import nnx
-    >>> spec = {"image": jax.ShapeDtypeStruct((4, 8, 8, 1), jnp.float32)}
-    >>> state = nnx.create_state(nnx.small_cnn(10), optax.adam(1e-3), spec, seed=0)
-    >>> state.model.dense2.kernel.shape
-    (64, 10)
+>>> import jax, jax.numpy as jnp, optax
+>>> from tfjax.frameworks import nnx
+>>> spec = {"image": jax.ShapeDtypeStruct((4, 8, 8, 1), jnp.float32)}
+>>> state = nnx.create_state(nnx.small_cnn(10), optax.adam(1e-3), spec, seed=0)
+>>> state.params["dense2"]["kernel"].shape
+(64, 10)
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 
-from tfjax.frameworks._batch import Loss, Metrics, beside_batches, input_spec, masked_mean, masked_sums
+from tfjax.frameworks._batch import Keys
 
 try:
     import optax
     from flax import nnx
+
+    from tfjax.frameworks._layout import Rule
+    from tfjax.frameworks._precision import Precision
+    from tfjax.frameworks._state import TrainState as TrainState
+    from tfjax.frameworks._state import create
+    from tfjax.frameworks._steps import eval_step as eval_step
+    from tfjax.frameworks._steps import train_step as train_step
 except ImportError as e:
     raise ImportError(f"tfjax.frameworks.nnx needs {e.name!r}: pip install 'tfjax[flax]'") from e
 
 Model = Callable[[Any, nnx.Rngs], nnx.Module]
 """(spec of a batch of one example's inputs, random streams) to a module that maps a batch."""
-
-
-class TrainState(nnx.Pytree):
-    """A model and its optimizer. `step` is `optimizer.step`."""
-
-    def __init__(self, model: nnx.Module, optimizer: nnx.Optimizer[Any]) -> None:
-        """Both by reference."""
-        self.model = model
-        self.optimizer = optimizer
 
 
 class _SmallCNN(nnx.Module):
@@ -56,8 +60,63 @@ def small_cnn(num_classes: int) -> Model:
     return partial(_SmallCNN, num_classes)
 
 
+@dataclass(frozen=True)
+class _Model:
+    """See `Functional`: the graphs of the module in its two modes."""
+
+    training: nnx.GraphDef[Any]
+    evaluating: nnx.GraphDef[Any]
+    keys: frozenset[str]
+
+    def module(self, params: Any, model_state: Any, *, train: bool) -> Any:
+        def typed(path: Any, value: Any) -> Any:
+            return jax.random.wrap_key_data(value) if jax.tree_util.keystr(path) in self.keys else value
+
+        model_state = jax.tree_util.tree_map_with_path(typed, model_state)
+        return nnx.merge(self.training if train else self.evaluating, params, model_state)
+
+    def apply(
+        self,
+        params: Any,
+        model_state: Any,
+        x: Any,
+        key: jax.Array | None,  # noqa: ARG002 - the module has its own streams
+        *,
+        train: bool,
+    ) -> tuple[Any, Any]:
+        module = self.module(params, model_state, train=train)
+        outputs = module(x)
+        return outputs, _untyped(_split(module)[2]) if train else model_state
+
+
+def _split(module: nnx.Module) -> tuple[nnx.GraphDef[Any], Any, Any]:
+    """The graph of a module, and the values of its parameters and of its other variables.
+
+    Values, as variables belong to the trace that made them and could not be changed in another.
+    """
+    graph: nnx.GraphDef[Any]
+    graph, params, rest = nnx.split(module, nnx.Param, ...)  # type: ignore[misc]
+    return graph, nnx.to_pure_dict(params), nnx.to_pure_dict(rest)
+
+
+def _is_key(value: Any) -> bool:
+    return jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
+
+
+def _untyped(tree: Any) -> Any:
+    """The tree with keys as their data, which every checkpoint can hold."""
+    return jax.tree.map(lambda value: jax.random.key_data(value) if _is_key(value) else value, tree)
+
+
 def create_state(
-    model: Model, optimizer: optax.GradientTransformation, spec: Any, seed: int = 0, *, x: str = "image"
+    model: Model,
+    optimizer: optax.GradientTransformation,
+    spec: Any,
+    seed: int = 0,
+    *,
+    x: Keys = "image",
+    precision: Precision = "float32",
+    sharding: str | Rule | None = None,
 ) -> TrainState:
     """A new training state; parameters have the shapes, and are on the devices, that `spec` asks for.
 
@@ -65,50 +124,32 @@ def create_state(
         model: (spec of a batch of inputs, rngs) to a module.
         optimizer: any optax transformation.
         spec: a pipeline's `spec`: pytree of `jax.ShapeDtypeStruct`, dimension 0 the batch.
-        seed: of the initial parameters.
-        x: the key of the model's inputs.
+        seed: of the module's random streams: initial parameters, dropout.
+        x: the key of the model's inputs, or a tuple or dict of keys.
+        precision: what the model computes in; parameters stay float32, and float16 has a dynamic loss scale.
+        sharding: "replicated", as None; "fsdp", which cuts parameters and moments over the axis of the batch; or a
+            function of a parameter's key path and shape to a `PartitionSpec`.
 
     Raises:
         KeyError: `x` is no key of `spec`.
-    """
-    module = model(input_spec(spec, x), nnx.Rngs(seed))
-    state = TrainState(module, nnx.Optimizer(module, optimizer, wrt=nnx.Param))
-    return cast(TrainState, beside_batches(state, spec))
-
-
-def parameters(state: TrainState) -> Any:
-    """The trained parameters: pytree of arrays."""
-    return nnx.state(state.model, nnx.Param)
-
-
-def train_step(loss: Loss) -> Callable[[TrainState, Any], tuple[TrainState, dict[str, jax.Array]]]:
-    """A jitted step(state, batch) to (new state, {"loss": mean over real rows}); the old state is donated.
-
-    Args:
-        loss: (predict, batch) to (batch,) losses, one for each example.
+        ValueError: `spec` has no batch dimension; an unknown precision; a sharding that does not fit.
     """
 
-    @partial(jax.jit, donate_argnums=0)
-    def step(state: TrainState, batch: Any) -> tuple[TrainState, dict[str, jax.Array]]:
-        def mean_loss(model: Any) -> jax.Array:
-            return masked_mean(loss(model, batch), batch)
+    def make(inputs: Any, _: jax.Array) -> tuple[_Model, Any, Any]:
+        module = model(inputs, nnx.Rngs(seed))
+        module.eval()
+        evaluating, _, _ = _split(module)
+        module.train()
+        training, params, rest = _split(module)
+        leaves, _ = jax.tree_util.tree_flatten_with_path(rest)
+        keys = frozenset(jax.tree_util.keystr(path) for path, value in leaves if _is_key(value))
+        return _Model(training, evaluating, keys), params, _untyped(rest)
 
-        value, grads = nnx.value_and_grad(mean_loss)(state.model)
-        state.optimizer.update(state.model, grads)
-        return state, {"loss": value}
-
-    return step
+    return create(make, optimizer, spec, seed, x=x, precision=precision, sharding=sharding)
 
 
-def eval_step(metrics: Metrics) -> Callable[[TrainState, Any], dict[str, jax.Array]]:
-    """A jitted step(state, batch) to {name: sum over the real rows, ..., "count": their number}.
-
-    Args:
-        metrics: (predict, batch) to a dict of (batch,) values, one for each example.
-    """
-
-    @jax.jit
-    def step(state: TrainState, batch: Any) -> dict[str, jax.Array]:
-        return masked_sums(metrics(state.model, batch), batch)
-
-    return step
+def to_model(state: TrainState) -> nnx.Module:
+    """The module with the trained values, in evaluation mode; changes of it do not change the state."""
+    values = jax.tree.map(jnp.copy, (state.params, state.model_state))
+    module: nnx.Module = state.model.module(*values, train=False)  # type: ignore[attr-defined]
+    return module
