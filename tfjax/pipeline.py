@@ -18,6 +18,7 @@ from tfjax.graph import stages as st
 
 if TYPE_CHECKING:
     from tfjax._tensorflow import tf
+    from tfjax.frameworks._keras_adapter import PipelineAdapter
     from tfjax.iterator import BatchIterator
     from tfjax.report import CopyReport
     from tfjax.state import State
@@ -68,7 +69,7 @@ class Pipeline(Building):
         return origin.info if isinstance(origin, st.Origin) else None
 
     def __len__(self) -> int:
-        """What one epoch yields: examples, or batches after `batch`.
+        """What one epoch yields: examples, batches after `batch`, or stacks after `stack`.
 
         Raises:
             TypeError: it is not known.
@@ -182,11 +183,12 @@ class Pipeline(Building):
         """
         return self._first_from(0)
 
-    def to_tf(self, *, epochs: int = 1) -> tf.data.Dataset:
+    def to_tf(self, *, epochs: int = 1, values: Mapping[str, float] | None = None) -> tf.data.Dataset:
         """The planned graph as a tf.data.Dataset of host batches in the user's structure, for this process.
 
         Args:
             epochs: how many epochs it holds.
+            values: named numbers for ops that use them, as in `iterate`.
 
         Example:
             >>> import numpy as np, tfjax
@@ -195,27 +197,44 @@ class Pipeline(Building):
         """
         from tfjax.start import to_tf
 
-        return to_tf(self, epochs)
+        return to_tf(self, epochs, values)
 
     def to_keras(
-        self, *, x: Any, y: Any = None, sample_weight: Any = None, start_epoch: int = 0, state: Any = None
-    ) -> Any:
+        self,
+        *,
+        x: Any,
+        y: Any = None,
+        sample_weight: str | int | None = None,
+        class_weight: Mapping[int, float] | None = None,
+        start_epoch: int = 0,
+        state: State | str | None = None,
+        values: Mapping[str, float] | None = None,
+        allow_random: bool = False,
+    ) -> PipelineAdapter:
         """What Keras 3 on the JAX backend takes in `fit`, `evaluate`, `predict` and `validation_data`.
+
+        Batches are the pipeline's own arrays, not copied, and placed as the `keras.distribution` says that is set. The
+        n-th epoch of a `fit` is the pipeline's epoch `start_epoch + n`, whatever `initial_epoch` it is given; with
+        `steps_per_epoch` it goes on through the pipeline's epochs. docs/keras.md has what is exact on a padded tail.
 
         Args:
             x: the key of the inputs, or a tuple or dict of keys.
-            y: the key of the targets; None for `predict`.
-            sample_weight: the key of the weights. The `mask` of remainder="pad" multiplies them, or is the weights.
-            start_epoch: the epoch that the first one of `fit` takes its batches from.
+            y: the key of the targets, or a tuple or dict of keys; None for `predict`.
+            sample_weight: the key of the weights, of shape (batch,). The `mask` of remainder="pad" multiplies them, or
+                is the weights.
+            class_weight: a weight for each class of `y`, which multiplies them too.
+            start_epoch: the epoch that the first one of each `fit` takes its batches from, and every `evaluate`.
             state: a `State` or its JSON; what is left of the epoch in which it stands, for one epoch of `fit`.
+            values: named numbers for ops that use them, as in `iterate`.
+            allow_random: whether `evaluate` and `predict` take a pipeline that shuffles or draws random numbers.
 
         Returns:
-            A Keras `DataAdapter` over the pipeline's own arrays. Keras ignores `y=`, `sample_weight=` and
-            `class_weight=` beside it without a word: name them here.
+            A Keras `DataAdapter`. Beside it `y=`, `sample_weight=` and `class_weight=`, which Keras ignores, are errors.
 
         Raises:
             KeyError: there is no such key.
-            ValueError: elements are not batched, or `start_epoch` beside a state.
+            ValueError: elements are not batched, `start_epoch` beside a state, or classes without a target.
+            TypeError: `class_weight` is no dict of class to number.
             ImportError: Keras is missing, or runs on another backend.
 
         Example:
@@ -227,7 +246,21 @@ class Pipeline(Building):
         """
         from tfjax.frameworks.keras import PipelineAdapter
 
-        return PipelineAdapter(self, x=x, y=y, sample_weight=sample_weight, start_epoch=start_epoch, state=state)
+        if stack := next((s for s in self._chain if isinstance(s, st.Stack)), None):
+            raise ValueError(
+                f"to_keras: fit takes one batch a step, and {stack.describe()} yields several: leave it out"
+            )
+        return PipelineAdapter(
+            self,
+            x=x,
+            y=y,
+            sample_weight=sample_weight,
+            class_weight=class_weight,
+            start_epoch=start_epoch,
+            state=state,
+            values=values,
+            allow_random=allow_random,
+        )
 
     def show(
         self,

@@ -1,9 +1,6 @@
 """`to_keras` in `fit`, `evaluate` and `predict`: which batches Keras gets, in which epoch."""
 
-import os
-import random
-import subprocess
-import sys
+import gc
 
 import jax
 import numpy as np
@@ -13,7 +10,7 @@ import tfjax
 
 keras = pytest.importorskip("keras")
 
-from tfjax.frameworks.keras import PipelineAdapter, build, small_cnn  # noqa: E402
+from tfjax.frameworks.keras import PipelineAdapter  # noqa: E402
 
 ROWS, BATCH = 23, 5
 X = np.random.default_rng(0).normal(size=(ROWS, 3)).astype(np.float32)
@@ -28,18 +25,13 @@ class Spy(PipelineAdapter):
         super().__init__(pipe, x="x", y="y", **options)
         self.passes = []
 
-    def _select(self, batch):
+    def _where(self):
+        self.passes.append([])
+        return super()._where()
+
+    def _select(self, batch, scale=1.0):
         self.passes[-1].append(batch["row"].tolist())
-        return super()._select(batch)
-
-    def get_jax_iterator(self):
-        passed = []
-
-        def run():
-            self.passes.append(passed)
-            yield from super(Spy, self).get_jax_iterator()
-
-        return run()
+        return super()._select(batch, scale)
 
 
 def new_model(**options):
@@ -72,11 +64,28 @@ def test_drawing_one_batch_ahead_changes_nothing(monkeypatch):
     spy, model, steps = Spy(pipe), new_model(), []
 
     def note(batch, logs):  # noqa: ARG001
-        steps.append(spy.state_after(batch + 1).step)
+        steps.append(spy.state.step)
 
     model.fit(spy, epochs=2, verbose=0, callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=note)])
     assert spy.passes == [rows_of(pipe, epoch) for epoch in (0, 0, 1)]
     assert steps == [1, 2, 1, 2]
+
+
+def test_one_run_goes_through_the_epochs_of_a_fit_and_ends_with_it():
+    pipe, runs = DATA.shuffle(seed=0).batch(BATCH), []
+    adapter, model = Spy(pipe), new_model()
+    model.build((None, 3))
+
+    def note(epoch, logs):  # noqa: ARG001
+        runs.append(id(adapter._run()))
+
+    held_out = DATA.batch(BATCH).to_keras(x="x", y="y")
+    hook = keras.callbacks.LambdaCallback(on_epoch_end=note)
+    model.fit(adapter, epochs=3, verbose=0, validation_data=held_out, callbacks=[hook])
+    assert adapter.passes[-3:] == [rows_of(pipe, epoch) for epoch in range(3)]
+    assert len(set(runs)) == 1
+    gc.collect()
+    assert adapter._run() is None
 
 
 def test_each_fit_starts_at_start_epoch():
@@ -101,30 +110,71 @@ def test_a_fit_that_is_stopped_leaves_nothing_behind():
     assert spy.passes == [rows_of(pipe, 0), rows_of(pipe, 1)]
 
 
-def test_shorter_keras_epochs_go_on_through_the_data():
+@pytest.mark.parametrize("steps", [2, 3, 4, 6])
+def test_with_steps_per_epoch_the_data_goes_on_through_the_pipelines_epochs(steps):
     pipe = DATA.shuffle(seed=0).batch(BATCH)  # 4 batches
-    spy, model = Spy(pipe), new_model()
-    model.fit(spy, epochs=4, steps_per_epoch=2, verbose=0)
-    _, *passes = spy.passes
-    whole = [rows_of(pipe, epoch) for epoch in range(4)]
-    assert [len(p) for p in passes] == [4, 4]
-    assert passes[0] == whole[0]
-    assert passes[1] in whole[1:]
+    spy, model, ends = Spy(pipe, start_epoch=1), new_model(), []
+
+    def note(epoch, logs):  # noqa: ARG001
+        ends.append((spy.state.start_epoch - 1) * 4 + spy.state.step)
+
+    hook = keras.callbacks.LambdaCallback(on_epoch_end=note)
+    model.fit(spy, epochs=3, steps_per_epoch=steps, verbose=0, callbacks=[hook])
+    _, trained = spy.passes
+    with pipe.iterate(forever=True, start_epoch=1) as batches:
+        assert trained == [next(batches)["row"].tolist() for _ in range(3 * steps)]
+    assert ends == [steps, 2 * steps, 3 * steps]
 
 
-def test_validation_sees_the_same_epoch_each_time():
-    train, held_out = Spy(DATA.shuffle(seed=0).batch(BATCH)), Spy(DATA.batch(BATCH, remainder="pad"))
-    history = new_model(weighted_metrics=["accuracy"]).fit(train, validation_data=held_out, epochs=2, verbose=0)
-    assert {"val_loss", "val_accuracy"} <= set(history.history)
-    assert held_out.passes[-2:] == [rows_of(DATA.batch(BATCH, remainder="pad"), 0)] * 2
+def test_the_progress_bar_knows_the_number_of_steps():
+    seen = {}
+    pipe, model = DATA.batch(BATCH), new_model()
+    model.fit(pipe.to_keras(x="x", y="y"), verbose=0, callbacks=[note := keras.callbacks.Callback()])
+    seen["whole"] = note.params["steps"]
+    model.fit(pipe.to_keras(x="x", y="y"), steps_per_epoch=6, verbose=0, callbacks=[note := keras.callbacks.Callback()])
+    seen["counted"] = note.params["steps"]
+    assert seen == {"whole": 5, "counted": 6}
 
 
-def test_evaluate_is_exact_on_a_padded_tail():
-    model = new_model(weighted_metrics=["accuracy"])
-    adapter = PipelineAdapter(DATA.batch(BATCH, remainder="pad"), x="x", y="y")
-    measured = model.evaluate(adapter, verbose=0, return_dict=True)
-    exact = np.mean(np.asarray(model(X)).argmax(-1) == Y)
-    assert measured["accuracy"] == pytest.approx(exact, abs=1e-6)
+def test_several_steps_an_execution():
+    pipe = DATA.shuffle(seed=0).batch(BATCH)  # 4 batches: 3 and 1
+    spy, model = Spy(pipe), new_model(steps_per_execution=3)
+    model.fit(spy, epochs=2, verbose=0)
+    _, *epochs = spy.passes
+    assert epochs == [rows_of(pipe, epoch) for epoch in (0, 1)]
+
+
+def test_validation_sees_the_same_batches_each_time():
+    train, held_out = Spy(DATA.shuffle(seed=0).batch(BATCH)), Spy(DATA.batch(BATCH))
+    history = new_model().fit(train, validation_data=held_out, validation_steps=2, epochs=2, verbose=0)
+    assert {"val_loss"} <= set(history.history)
+    assert held_out.passes == [rows_of(DATA.batch(BATCH), 0)[:2]] * 2
+
+
+def test_one_adapter_trains_and_validates():
+    pipe = DATA.shuffle(seed=0).batch(BATCH)
+    spy, model = Spy(pipe, allow_random=True), new_model()
+    model.build((None, 3))
+    model.fit(spy, validation_data=spy, epochs=2, verbose=0)
+    assert spy.passes[-4:] == [rows_of(pipe, epoch) for epoch in (0, 0, 1, 0)]
+
+
+def test_evaluate_starts_at_start_epoch_after_a_fit():
+    pipe = DATA.shuffle(seed=0).batch(BATCH)
+    spy, model = Spy(pipe, start_epoch=2, allow_random=True), new_model()
+    model.fit(spy, epochs=2, verbose=0)
+    spy.passes.clear()
+    model.evaluate(spy, verbose=0)
+    model.predict(spy, verbose=0)
+    assert spy.passes == [rows_of(pipe, 2)] * 2
+
+
+def test_initial_epoch_numbers_the_epochs_of_keras_alone():
+    pipe = DATA.shuffle(seed=0).batch(BATCH)
+    spy, model = Spy(pipe, start_epoch=1), new_model()
+    history = model.fit(spy, initial_epoch=5, epochs=7, verbose=0)
+    assert history.epoch == [5, 6]
+    assert spy.passes[-2:] == [rows_of(pipe, 1), rows_of(pipe, 2)]
 
 
 def test_predict_takes_x_alone():
@@ -141,9 +191,9 @@ def test_what_keras_asks_of_an_adapter():
 
 def test_batches_are_handed_over_as_they_are():
     class Keeping(PipelineAdapter):
-        def _select(self, batch):
+        def _select(self, batch, scale=1.0):
             self.batch = batch
-            return super()._select(batch)
+            return super()._select(batch, scale)
 
     adapter = Keeping(DATA.batch(BATCH), x="x", y="y")
     x, y = next(adapter.get_jax_iterator())
@@ -180,13 +230,6 @@ def test_tuples_are_chosen_from_by_position():
         PipelineAdapter(pipe, x=2)
 
 
-def test_the_mask_multiplies_the_sample_weight():
-    *_, (_, _, weight) = PipelineAdapter(
-        DATA.batch(BATCH, remainder="pad"), x="x", y="y", sample_weight="row"
-    ).get_jax_iterator()
-    assert weight.tolist() == [20, 21, 22, 0, 0]
-
-
 @pytest.mark.parametrize("keys", [{"x": "image"}, {"x": "x", "y": ("y", "z")}, {"x": "x", "sample_weight": "w"}])
 def test_an_unknown_key_is_refused(keys):
     with pytest.raises(KeyError, match=r"no '(image|z|w)' in the pipeline's elements, which have \['row', 'x', 'y'\]"):
@@ -215,56 +258,37 @@ def test_a_state_holds_the_rest_of_its_epoch():
         Spy(pipe, state=state, start_epoch=1)
 
 
-def test_state_after_a_step():
+def test_the_state_is_that_after_the_step():
     pipe = DATA.shuffle(seed=0).batch(BATCH)
     adapter, model = PipelineAdapter(pipe, x="x", y="y", start_epoch=3), new_model()
+    with pytest.raises(ValueError, match="no fit is drawing from this adapter"):
+        adapter.state  # noqa: B018
     steps = []
 
     def note(batch, logs):  # noqa: ARG001
-        state = adapter.state_after(batch + 1)
-        steps.append((state.start_epoch, state.step))
+        steps.append((adapter.state.start_epoch, adapter.state.step))
 
     model.fit(adapter, epochs=2, verbose=0, callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=note)])
     assert steps == [(epoch, step) for epoch in (3, 4) for step in (1, 2, 3, 4)]
-    with pytest.raises(ValueError, match=r"no state after 2 batches: known are those after \[3, 4\]"):
-        adapter.state_after(2)
+
+
+def test_a_state_and_steps_per_epoch():
+    pipe = DATA.shuffle(seed=0).batch(BATCH)
+    with pipe.iterate(forever=True) as batches:
+        _, state = [next(batches) for _ in range(3)], batches.state
+        rest = [next(batches)["row"].tolist() for _ in range(4)]
+    spy, model = Spy(pipe, state=state), new_model()
+    model.fit(spy, steps_per_epoch=2, epochs=2, verbose=0)
+    assert spy.passes[-1] == rest
+
+
+def test_values_reach_the_ops():
+    images = tfjax.from_arrays({"x": np.full((2, 4, 4, 1), 100, np.uint8)})
+    pipe = images.apply(tfjax.image.RandomBrightness(tfjax.image.Value("light", default=0), key="x")).batch(2)
+    as_it_is, lighter = (next(pipe.to_keras(x="x", values={"light": v}).get_jax_iterator())[0] for v in (0, 50))
+    assert (as_it_is == 100).all()
+    assert (lighter != 100).any()
 
 
 def test_to_keras_is_the_adapter():
     assert isinstance(DATA.batch(BATCH).to_keras(x="x", y="y", start_epoch=1), PipelineAdapter)
-
-
-def test_building_leaves_pythons_generator_as_it_was():
-    random.seed(5)
-    before = random.getstate()
-    build(small_cnn(2), {"image": jax.ShapeDtypeStruct((1, 8, 8, 1), np.float32)}, seed=1)
-    assert random.getstate() == before
-
-
-def run_python(code, **environment):
-    given = {k: v for k, v in os.environ.items() if k != "KERAS_BACKEND"}
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        env={**given, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-@pytest.mark.parametrize(
-    ("code", "message"),
-    [
-        ("import keras, tfjax.frameworks.keras", "Keras was imported with the backend 'numpy'"),
-        ("import tfjax.frameworks.keras", "KERAS_BACKEND is 'numpy'"),
-    ],
-)
-def test_another_backend_is_refused(code, message):
-    done = run_python(code, KERAS_BACKEND="numpy")
-    assert f"ImportError: {message}" in done.stderr
-    assert "set KERAS_BACKEND=jax in the environment before anything imports keras" in done.stderr
-
-
-def test_the_backend_is_set_where_keras_is_not_imported_yet():
-    done = run_python("import tfjax.frameworks.keras, sys; print('tensorflow' in sys.modules)")
-    assert done.stdout.strip() == "False", done.stderr
