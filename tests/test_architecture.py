@@ -38,6 +38,7 @@ BROKEN = [
     (laws.libraries, "pipeline.py", "import jax\nfrom ._tensorflow import tf", "only bridge imports both"),
     (laws.libraries, "graph/a.py", "import tensorflow as tf", "use `from tfjax._tensorflow import tf`"),
     (laws.one_framework_a_file, "frameworks/a.py", "import flax.nnx\nimport equinox", "['equinox', 'flax']"),
+    (laws.one_framework_a_file, "frameworks/in/a.py", "import keras\nimport haiku", "['haiku', 'keras']"),
     (
         laws.one_framework_a_file,
         "bridge/a.py",
@@ -76,6 +77,7 @@ def package_with(folder: pathlib.Path, file: str, text: str) -> pathlib.Path:
     for module in ("__init__", "root", "pipeline", "_tensorflow"):
         (package / f"{module}.py").write_text("")
     (package / "sources" / "uses_root.py").write_text("from tfjax import root\n")
+    (package / file).parent.mkdir(exist_ok=True)
     (package / file).write_text(text)
     return package
 
