@@ -66,6 +66,11 @@ def memory(total: int | None, available: int | None, limit: int | None, used: in
     return Finding("memory", "warning" if low else "ok", value, fix)
 
 
+def available_bytes() -> int | None:
+    """Memory that this process may still take, within the limit of its control group; None where it is not known."""
+    return memory(*_memory()).value["available_bytes"]  # type: ignore[no-any-return]
+
+
 def folder(name: str, path: pathlib.Path | None) -> Finding:
     """How large a folder is, and how much room is left there."""
     if path is None:
