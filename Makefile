@@ -56,11 +56,11 @@ type: .venv/.installed  ## Strict types of the package
 	$(BIN)/mypy tfjax
 
 doctest: .venv/.installed  ## The examples in docstrings, in the README and in docs/
-	$(CHECKED) $(BIN)/python -m pytest --doctest-modules --doctest-glob='*.md' tfjax README.md docs
+	$(CHECKED) $(BIN)/python -m pytest --doctest-modules --doctest-glob='*.md' tfjax README.md docs examples/models
 
-examples: .venv/.installed  ## Each script of examples/, with EXAMPLE_ARGS
-	@set -e; for script in examples/*.py; do arguments="$(EXAMPLE_ARGS)"; \
-		case $$script in *flowers*) arguments="$$arguments --photos $(PHOTOS)"; \
+examples: .venv/.installed  ## Each script of examples/, with EXAMPLE_ARGS, and each model of examples/models
+	@set -e; for script in examples/*.py examples/models/*.py; do arguments="$(EXAMPLE_ARGS)"; \
+		case $$script in examples/models/*) arguments=;; *flowers* | *photos*) arguments="$$arguments --photos $(PHOTOS)"; \
 			test -d $(PHOTOS) || { echo "== $$script: left out, as there is no $(PHOTOS)"; continue; };; esac; \
 		echo "== $$script $$arguments"; $(CHECKED) $(BIN)/python $$script $$arguments; done
 
