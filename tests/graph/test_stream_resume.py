@@ -220,7 +220,8 @@ def test_a_step_whose_device_map_fails_is_made_again() -> None:
     def never(_: Any) -> Any:
         raise RuntimeError("not now")
 
-    with pipe.device_map(never).iterate() as batches, pytest.raises(RuntimeError, match="not now"):
+    message = r"never\) failed on a batch of int32\[2\]: RuntimeError: not now"
+    with pipe.device_map(never).iterate() as batches, pytest.raises(TfjaxError, match=message):
         next(batches)
     assert batches.step == 0
 
