@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tfjax import on_device as on_device
     from tfjax import recipes as recipes
     from tfjax import testing as testing
+    from tfjax import training as training
     from tfjax._settings import configure as configure
     from tfjax.bridge.convert import to_jax as to_jax
     from tfjax.bridge.convert import to_tensor as to_tensor
@@ -34,7 +35,11 @@ if TYPE_CHECKING:
     from tfjax.opening.tfds import load as load
     from tfjax.pipeline import Pipeline as Pipeline
     from tfjax.placement.iterable import prefetch_to_device as prefetch_to_device
+    from tfjax.scan import scan_steps as scan_steps
+    from tfjax.sizing.find import find_batch_size as find_batch_size
+    from tfjax.sizing.find import memory_budget as memory_budget
     from tfjax.state import State as State
+    from tfjax.training.fit import fit as fit
 
 _WHERE = {
     "load": "tfjax.opening.tfds",
@@ -53,6 +58,10 @@ _WHERE = {
     "to_tensor": "tfjax.bridge.convert",
     "configure": "tfjax._settings",
     "prefetch_to_device": "tfjax.placement.iterable",
+    "scan_steps": "tfjax.scan",
+    "fit": "tfjax.training.fit",
+    "find_batch_size": "tfjax.sizing.find",
+    "memory_budget": "tfjax.sizing.find",
     "TfjaxError": "tfjax.errors",
     "SpecError": "tfjax.errors",
     "StateMismatchError": "tfjax.errors",
@@ -60,7 +69,7 @@ _WHERE = {
     "PlacementError": "tfjax.errors",
     "StalledPipelineError": "tfjax.errors",
 }
-_MODULES = ("image", "on_device", "recipes", "testing")
+_MODULES = ("image", "on_device", "recipes", "testing", "training")
 
 __version__ = "0.1.0"
 __all__ = [*_WHERE, *_MODULES]

@@ -1,6 +1,6 @@
 """The laws of the house: each is a function from a package folder to complaints, none where it is kept.
 
-    sources -> ops -> graph -> bridge -> placement -> frameworks
+    sources -> ops -> graph -> bridge -> placement -> frameworks -> training
 
 A folder of this flow imports only what lies to its left, also by way of the root modules that it imports;
 `pipeline`, `opening`, `tools` and the package's own `__init__` stand on top. Only `bridge` imports TensorFlow and JAX.
@@ -11,7 +11,7 @@ import pathlib
 
 from tests.architecture import imports
 
-FLOW = ("sources", "ops", "graph", "bridge", "placement", "frameworks")
+FLOW = ("sources", "ops", "graph", "bridge", "placement", "frameworks", "training")
 TOP = ("pipeline", "opening", "tools", "recipes", "testing", "__main__", "__init__")
 NO_JAX = ("sources", "ops", "graph")
 NO_TENSORFLOW = ("placement",)

@@ -43,7 +43,7 @@ def test_trains_and_shows_how_it_went(train, figures, tmp_path, capsys):
     table = [line for line in lines if line.startswith("linen") and "epoch" not in line]
     assert len(table) == 1
     assert f"{accuracy:.1%}" in table[0]
-    assert sum(line.startswith("linen     epoch") for line in lines) == 4
+    assert sum(line.startswith("linen     epoch") and "accuracy 0." in line for line in lines) == 4
     assert (tmp_path / "out" / "curves.png").stat().st_size > 10_000
 
 
@@ -63,6 +63,15 @@ def test_refuses(train, capsys, arguments, message):
     assert err.startswith("tfjax: ")
     assert "Traceback" not in err
     assert re.search(message, err)
+
+
+@pytest.mark.parametrize("option", ["--out", "--checkpoint-dir"])
+def test_a_file_in_place_of_a_folder_is_refused(train, tmp_path, capsys, option):
+    (tmp_path / "file").write_text("")
+    assert train("--epochs", "1", option, str(tmp_path / "file")) == cli.USAGE_ERROR
+    err = capsys.readouterr().err
+    assert "Traceback" not in err
+    assert re.search(r"^tfjax: .*file", err)
 
 
 def test_an_unknown_dataset_is_tfjax_own_error(train, capsys):
@@ -157,7 +166,7 @@ def test_resumes_after_a_kill_to_the_same_bits(digits_dir, tmp_path, train, figu
     wait_for(lambda: any((checkpoints / "linen" / str(step)).is_dir() for step in (48, 56)), process)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
-    assert not (tmp_path / "out").exists()
+    assert not list((tmp_path / "out").iterdir())
     assert train(*LONG, "--checkpoint-dir", str(checkpoints), "--resume") == 0
     resumed = figures()["results"][0]
     assert train(*LONG) == 0
@@ -167,22 +176,29 @@ def test_resumes_after_a_kill_to_the_same_bits(digits_dir, tmp_path, train, figu
 
 
 @pytest.mark.slow
-def test_control_c_ends_with_130(digits_dir, tmp_path):
+@pytest.mark.parametrize(
+    ("number", "code", "message"),
+    [
+        (signal.SIGINT, cli.INTERRUPTED, "interrupted (the same command with --resume goes on)"),
+        (signal.SIGTERM, 143, "terminated (the same command with --resume goes on)"),
+    ],
+)
+def test_a_signal_ends_it_with_a_code_and_a_line(digits_dir, tmp_path, number, code, message):
     process = start(digits_dir, tmp_path, *LONG, "--checkpoint-dir", str(tmp_path / "checkpoints"))
     wait_for((tmp_path / "checkpoints" / "linen" / "16").is_dir, process)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == cli.INTERRUPTED, err
-    assert "interrupted (the same command with --resume goes on)" in err
+    assert process.returncode == code, err
+    assert f"tfjax: {message}" in err
     # Orbax's event loop may be found closed as the interpreter ends, which Python says of it, and ignores.
     assert "Traceback" not in err.partition("Exception ignored in: <function BaseEventLoop.__del__")[0]
 
 
 def test_keras_resumes_in_mid_epoch_to_the_same_bits(train, figures, tmp_path, monkeypatch):
     pytest.importorskip("keras")
-    from tfjax.tools import checkpoint
+    from tfjax.tools import train as command
 
-    monkeypatch.setattr(checkpoint, "KEPT", 100)
+    monkeypatch.setattr(command, "KEPT", 100)
     short = ["--framework", "keras", "--epochs", "2", "--batch-size", "128", "--checkpoint-every", "5"]  # 11 an epoch
     keep = ["--checkpoint-dir", str(tmp_path)]
     assert train(*short, *keep) == 0
@@ -194,7 +210,7 @@ def test_keras_resumes_in_mid_epoch_to_the_same_bits(train, figures, tmp_path, m
     resumed = figures()["results"][0]
     assert resumed["parameters_sha256"] == whole["parameters_sha256"]
     assert resumed["test_accuracy"] == whole["test_accuracy"]
-    assert [point[0] for point in resumed["history"]["loss"]] == [point[0] for point in whole["history"]["loss"]]
+    assert resumed["history"] == whole["history"]
     assert train(*short, *keep, "--resume") == 0  # at its end: nothing is left to do
     assert figures()["results"][0]["parameters_sha256"] == whole["parameters_sha256"]
 

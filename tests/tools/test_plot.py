@@ -7,17 +7,17 @@ pytest.importorskip("matplotlib")
 from matplotlib.image import imread
 
 from tfjax.tools import plot
-from tfjax.tools.history import Result
+from tfjax.tools.result import Result
 
 
 def result(framework, points, epochs):
     history = {
-        "loss": [((k + 1) * epochs / points, 2 / (k + 1)) for k in range(points)],
-        "test": [{"epoch": e, "accuracy": 1 - 0.5 / e, "loss": 1 / e} for e in range(1, epochs + 1)],
+        "train": [{"epoch": (k + 1) * epochs / points, "loss": 2 / (k + 1)} for k in range(points)],
+        "evaluations": [{"epoch": e, "accuracy": 1 - 0.5 / e, "loss": 1 / e} for e in range(1, epochs + 1)],
     }
     return Result(
         framework=framework,
-        test_accuracy=history["test"][-1]["accuracy"],
+        test_accuracy=history["evaluations"][-1]["accuracy"],
         test_loss=0.1,
         steps=points,
         examples_per_s=1.0,

@@ -1,4 +1,4 @@
-"""The table and the progress: plain lines where the output is no terminal."""
+"""The table: plain lines where the output is no terminal."""
 
 import io
 
@@ -8,8 +8,8 @@ pytest.importorskip("rich")
 
 from rich.console import Console
 
-from tfjax.tools import progress, table
-from tfjax.tools.history import Meter, Result
+from tfjax.tools import table
+from tfjax.tools.result import Result
 
 RESULT = Result(
     framework="equinox",
@@ -43,25 +43,3 @@ def test_a_terminal_gets_a_drawn_table():
     table.show([RESULT], out)
     assert "98.8%" in out.file.getvalue()
     assert "┃" in out.file.getvalue()
-
-
-@pytest.mark.parametrize("terminal", [False, True])
-def test_progress_shows_loss_rate_waiting_and_accuracy(terminal):
-    out = console(width=120, force_terminal=terminal)
-    meter = Meter()
-    meter.examples, meter.seconds, meter.wait_s = 12_000, 2.0, 0.5
-    with progress.report(out) as report:
-        report.begin("haiku", steps=20, done=0)
-        for step in range(1, 21):
-            report.step(step, 0.25, meter)
-        report.epoch(1, 0.956, meter)
-    text = out.file.getvalue()
-    for shown in ("haiku", "0.2500", "6,000", "25%", "95.6%"):
-        assert shown in text
-
-
-def test_lines_say_where_a_resumed_run_begins():
-    out = console(width=10)
-    with progress.report(out) as report:
-        report.begin("linen", steps=2000, done=1200)
-    assert out.file.getvalue() == "linen     resumed at step 1,200 of 2,000\n"

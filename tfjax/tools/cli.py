@@ -26,17 +26,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0, 1 where `doctor` finds something wrong, 2 for input that was refused (the reason is on
-        stderr), 130 after Ctrl-C.
+        stderr), 130 after Ctrl-C, 143 after SIGTERM where checkpoints are kept.
     """
     options = _parser().parse_args(arguments)
     from tfjax.tools.errors import UserError
 
+    hint = " (the same command with --resume goes on)" if getattr(options, "checkpoint_dir", None) else ""
     try:
         return int(options.run(options) or 0)
     except UserError as e:
         return _say(f"tfjax: {e}", USAGE_ERROR)
+    except SystemExit as e:  # of a run that keeps checkpoints, which SIGTERM ended
+        return _say(f"tfjax: terminated{hint}", int(e.code or 0))
     except KeyboardInterrupt:
-        hint = " (the same command with --resume goes on)" if getattr(options, "checkpoint_dir", None) else ""
         return _say(f"tfjax: interrupted{hint}", INTERRUPTED)
 
 

@@ -7,13 +7,13 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from tfjax.tools.history import Result
+from tfjax.tools.result import Result
+from tfjax.training.plot import INK, dress
 
 # Okabe and Ito's colours, told apart by colour-blind readers too: https://jfly.uni-koeln.de/color/
 COLOURS = {"linen": "#0072B2", "nnx": "#56B4E9", "equinox": "#009E73", "haiku": "#E69F00", "keras": "#D55E00"}
-INK, FAINT = "#333333", "#dddddd"
 SMOOTHED = 11  # points whose mean is one point of the bold loss curve
 STYLE: Any = {
     "font.size": 10,
@@ -31,8 +31,8 @@ def save(results: Sequence[Result], path: Path, *, title: str) -> None:
         left, right = figure.subplots(1, 2)
         for result in results:
             _curves(result, left, right)
-        _dress(left, "training loss", "cross-entropy (log scale)")
-        _dress(right, "test accuracy", "examples classified correctly")
+        dress(left, "training loss", y_label="cross-entropy (log scale)")
+        dress(right, "test accuracy", y_label="examples classified correctly")
         left.set_yscale("log")
         left.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
         left.yaxis.set_major_formatter(FuncFormatter(lambda loss, _: f"{loss:g}"))
@@ -46,11 +46,11 @@ def save(results: Sequence[Result], path: Path, *, title: str) -> None:
 
 def _curves(result: Result, left: Any, right: Any) -> None:
     colour = COLOURS[result.framework]
-    if result.history["loss"]:
-        epochs, losses = np.asarray(result.history["loss"]).T
+    if result.history["train"]:
+        epochs, losses = np.asarray([(row["epoch"], row["loss"]) for row in result.history["train"]]).T
         left.plot(epochs, losses, color=colour, linewidth=0.7, alpha=0.3)
         left.plot(epochs, _moving_mean(losses), color=colour, linewidth=1.8)
-    tested = result.history["test"]
+    tested = result.history["evaluations"]
     label = f"{result.framework}  {result.test_accuracy:.1%}"
     epochs, shares = [t["epoch"] for t in tested], [t["accuracy"] for t in tested]
     right.plot(epochs, shares, color=colour, linewidth=1.8, marker="o", markersize=3.5, label=label)
@@ -60,15 +60,3 @@ def _moving_mean(values: Any) -> Any:
     """Centred; at the ends over the points that there are."""
     kernel = np.ones(min(SMOOTHED, len(values)))
     return np.convolve(values, kernel, "same") / np.convolve(np.ones(len(values)), kernel, "same")
-
-
-def _dress(axes: Any, title: str, y_label: str) -> None:
-    axes.set_title(title, loc="left", fontsize=10.5)
-    axes.set_xlabel("epoch")
-    axes.set_ylabel(y_label)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(True, color=FAINT, linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(FAINT)
-    axes.tick_params(which="both", length=0)

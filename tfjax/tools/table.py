@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from tfjax.tools.history import Result
+from tfjax.tools.result import Result
 
 HEADERS = ("framework", "test accuracy", "examples/s", "waiting", "seconds", "parameters")
 

@@ -3,18 +3,21 @@
 import importlib
 import json
 import time
-from contextlib import closing
 from dataclasses import asdict
 from typing import Any
 
+import optax
 from rich.console import Console
 
-from tfjax.tools import data, plot, progress, table
-from tfjax.tools.checkpoint import Checkpoints, parameters_sha256
-from tfjax.tools.errors import refused_input
-from tfjax.tools.history import Meter, Result
-from tfjax.tools.job import Job
+from tfjax.tools import data, plot, table
+from tfjax.tools.errors import UserError, refused_input
+from tfjax.tools.result import Result, parameters_sha256
 from tfjax.tools.settings import TrainSettings
+from tfjax.training import Callback, Checkpoints, Run, classification, cross_entropy, fit
+from tfjax.training.meter import Meter
+from tfjax.training.progress import reporter
+
+KEPT = 2  # checkpoints
 
 
 def train(settings: TrainSettings) -> list[Result]:
@@ -25,6 +28,7 @@ def train(settings: TrainSettings) -> list[Result]:
     """
     console = Console()
     with refused_input(ImportError, ValueError, KeyError, TypeError, OSError):
+        settings.out.mkdir(parents=True, exist_ok=True)
         modules = {name: importlib.import_module(f"tfjax.frameworks.{name}") for name in settings.frameworks}
         pipelines = data.load(
             settings.name,
@@ -33,45 +37,70 @@ def train(settings: TrainSettings) -> list[Result]:
             seed=settings.seed,
             data_dir=settings.data_dir,
         )
-    with progress.report(console) as report, refused_input():
-        results = [_run(name, module, pipelines, settings, report) for name, module in modules.items()]
-    table.show(results, console)
-    _write(settings, results, console)
+    with refused_input(OSError):
+        results = [_run(name, module, pipelines, settings, console) for name, module in modules.items()]
+        table.show(results, console)
+        _write(settings, results, console)
     return results
 
 
-def _run(framework: str, module: Any, pipelines: data.Data, settings: TrainSettings, report: Any) -> Result:
-    directory = settings.checkpoint_dir and settings.checkpoint_dir / framework
-    training = {"framework": framework, **settings.training}
+def _run(framework: str, module: Any, pipelines: data.Data, settings: TrainSettings, console: Console) -> Result:
     began = time.perf_counter()
-    with closing(Checkpoints(directory, training=training, resume=settings.resume)) as checkpoints:
-        job = Job(
-            framework=framework,
-            module=module,
-            data=pipelines,
-            settings=settings,
-            checkpoints=checkpoints,
-            report=report,
-            meter=Meter(),
+    steps = settings.epochs * len(pipelines.train)
+    optimizer = optax.adam(optax.cosine_decay_schedule(settings.learning_rate, steps))
+    model = module.small_cnn(pipelines.num_classes)
+    state = module.create_state(model, optimizer, pipelines.train.spec, settings.seed)
+    measured = _Measured()
+    try:
+        state, history = fit(
+            module.train_step(cross_entropy()),
+            state,
+            pipelines.train,
+            epochs=settings.epochs,
+            evaluate=(module.eval_step(classification()), pipelines.test),
+            callbacks=[measured],
+            checkpoint_dir=_checkpoints(framework, settings),
+            progress=reporter(framework, console),
         )
-        loop = importlib.import_module(f"tfjax.tools.{'keras_fit' if framework == 'keras' else 'steps'}")
-        parameters, history = loop.run(job)
-    tested = history.test[-1]
+    except FileExistsError as error:
+        raise UserError(f"{error}: add --resume, or name another --checkpoint-dir") from error
+    tested = history.evaluations[-1]
     return Result(
         framework=framework,
         test_accuracy=tested["accuracy"],
         test_loss=tested["loss"],
-        steps=job.steps,
-        examples_per_s=job.meter.rate,
-        waiting=job.meter.waiting,
+        steps=steps,
+        examples_per_s=measured.meter.rate,
+        waiting=measured.meter.waiting,
         seconds=time.perf_counter() - began,
-        parameters_sha256=parameters_sha256(parameters),
-        history=asdict(history),
+        parameters_sha256=parameters_sha256(state.params),
+        history=history.to_json(),
     )
 
 
+def _checkpoints(framework: str, settings: TrainSettings) -> Checkpoints | None:
+    if settings.checkpoint_dir is None:
+        return None
+    return Checkpoints(
+        settings.checkpoint_dir / framework,
+        every=settings.checkpoint_every,
+        keep=KEPT,
+        resume=settings.resume,
+        settings={"framework": framework, **settings.training},
+    )
+
+
+class _Measured(Callback):
+    """Keeps the meter of a run."""
+
+    meter = Meter()
+
+    def on_begin(self, run: Run) -> None:
+        """The run's."""
+        self.meter = run.meter
+
+
 def _write(settings: TrainSettings, results: list[Result], console: Console) -> None:
-    settings.out.mkdir(parents=True, exist_ok=True)
     record = {"training": settings.training, "results": [asdict(result) for result in results]}
     written = settings.out / "result.json"
     written.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
