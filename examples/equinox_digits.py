@@ -1,9 +1,12 @@
-"""A small CNN in Equinox on the built-in digits.
+"""A small CNN in Equinox on the built-in digits, evaluated after each epoch.
 
-python examples/equinox_digits.py --epochs 20
+python examples/equinox_digits.py --epochs 20 --checkpoint-dir runs/equinox
+
+A run that was stopped goes on from its last checkpoint when the same command is given again.
 """
 
 import argparse
+import pathlib
 
 import equinox as eqx
 import jax
@@ -11,14 +14,16 @@ import jax.numpy as jnp
 import optax
 
 import tfjax
+from tfjax.frameworks.equinox import create_state, eval_step, train_step
+from tfjax.training import classification, cross_entropy
 
 
-def make_model(key):
-    """An image (8, 8, 1) to logits (10,)."""
+def make_model(spec, key):
+    """An image (8, 8, 1) to logits (10,); `spec` is that of one image."""
     keys = jax.random.split(key, 4)
     channels_first = eqx.nn.Lambda(lambda x: jnp.moveaxis(x, -1, 0))  # as Equinox's convolutions want them
     relu, pool, flatten = eqx.nn.Lambda(jax.nn.relu), eqx.nn.AvgPool2d(2, 2), eqx.nn.Lambda(jnp.ravel)
-    conv1 = eqx.nn.Conv2d(1, 16, 3, padding=1, key=keys[0])
+    conv1 = eqx.nn.Conv2d(spec.shape[-1], 16, 3, padding=1, key=keys[0])
     conv2 = eqx.nn.Conv2d(16, 32, 3, padding=1, key=keys[1])
     dense1 = eqx.nn.Linear(2 * 2 * 32, 64, key=keys[2])
     dense2 = eqx.nn.Linear(64, 10, key=keys[3])
@@ -30,49 +35,21 @@ def normalize(batch):
     return {**batch, "image": batch["image"].astype(jnp.float32) / 16}
 
 
-@eqx.filter_value_and_grad
-def loss_and_grads(model, batch):
-    """Mean cross-entropy of a batch."""
-    logits = jax.vmap(model)(batch["image"])
-    return optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"]).mean()
-
-
-@eqx.filter_jit(donate="all-except-first")
-def train_step(batch, model, optimizer_state, optimizer):
-    """One step of Adam; the old values are donated."""
-    loss, grads = loss_and_grads(model, batch)
-    updates, optimizer_state = optimizer.update(grads, optimizer_state)
-    return eqx.apply_updates(model, updates), optimizer_state, loss
-
-
-@eqx.filter_jit
-def count_correct(model, batch):
-    """How many of the real rows are right, and how many there are."""
-    predicted = jax.vmap(model)(batch["image"]).argmax(-1)
-    return jnp.sum((predicted == batch["label"]) & batch["mask"]), jnp.sum(batch["mask"])
-
-
-def main(epochs):
-    """Train, then test on every digit once."""
+def main(epochs, checkpoint_dir):
+    """Train, and evaluate on every test digit once an epoch."""
     device = jax.devices()[0]
     train = tfjax.load("digits", split="train").shuffle(seed=0).batch(64).device_map(normalize).place(device)
     test = tfjax.load("digits", split="test").batch(64, remainder="pad").device_map(normalize).place(device)
 
-    model = make_model(jax.random.key(0))
-    optimizer = optax.adam(optax.cosine_decay_schedule(1e-2, epochs * len(train)))
-    optimizer_state = optimizer.init(eqx.filter(model, eqx.is_inexact_array))
-
-    with train.iterate(epochs=epochs) as batches:
-        for batch in batches:
-            model, optimizer_state, loss = train_step(batch, model, optimizer_state, optimizer)
-            if batches.step % len(train) == 0:
-                print(f"epoch {batches.step // len(train):>2}  loss {loss:.4f}")
-
-    correct, total = map(sum, zip(*(count_correct(model, batch) for batch in test), strict=True))
-    print(f"equinox: test accuracy {correct / total:.1%} of {total} digits")
+    state = create_state(make_model, optax.adam(5e-3), train.spec, seed=0)
+    step, evaluate = train_step(cross_entropy()), (eval_step(classification()), test)
+    state, history = tfjax.fit(step, state, train, epochs=epochs, evaluate=evaluate, checkpoint_dir=checkpoint_dir)
+    print(f"equinox: test accuracy {history.evaluations[-1]['accuracy']:.1%}")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--epochs", type=int, default=20)
-    main(parser.parse_args().epochs)
+    parser.add_argument("--checkpoint-dir", type=pathlib.Path, help="a folder for the checkpoints of this run")
+    given = parser.parse_args()
+    main(given.epochs, given.checkpoint_dir)

@@ -1,25 +1,24 @@
 """A small ResNet in Flax linen on a folder of photos: cropped and flipped in the graph, mixed on the device.
 
-python examples/flowers_resnet.py --photos DIR --epochs 80 --checkpoint flowers.msgpack
+python examples/flowers_resnet.py --photos DIR --epochs 80 --checkpoint-dir runs/flowers
 
 DIR has a subfolder of images for each class, as TensorFlow's flower_photos. A run that was stopped goes on from its
-checkpoint with the batch that comes next. `tfjax.recipes.images` has most of these stages in one call.
+last checkpoint when the same command is given again. `tfjax.recipes.images` has most of these stages in one call;
+`models/resnet_linen.py` has the ResNets of the paper.
 """
 
 import argparse
 import pathlib
 from functools import partial
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 import optax
 from flax import linen as nn
-from flax import serialization
-from flax.training.train_state import TrainState
 
 import tfjax
 from tfjax import image, on_device
+from tfjax.frameworks.linen import create_state, eval_step, train_step
+from tfjax.training import Checkpoints, classification, cross_entropy
 
 MEAN, STD = (123.7, 116.3, 103.5), (58.4, 57.1, 57.4)  # of ImageNet
 
@@ -40,12 +39,6 @@ class ResNet(nn.Module):
             x = nn.relu(norm()(conv(features, strides=strides)(x)))
             x = nn.relu(norm()(conv(features)(x)) + shortcut)
         return nn.Dense(self.classes)(x.mean((1, 2)))
-
-
-class State(TrainState):
-    """Parameters, optimizer, and the running statistics of BatchNorm."""
-
-    batch_stats: Any
 
 
 def pipelines(photos, side, batch_size):
@@ -72,67 +65,25 @@ def pipelines(photos, side, batch_size):
     return train, val
 
 
-@partial(jax.jit, donate_argnames="state")
-def train_step(state, batch):
-    """One step; the old values are donated."""
-
-    def loss_fn(params):
-        variables = {"params": params, "batch_stats": state.batch_stats}
-        logits, changed = state.apply_fn(variables, batch["image"], train=True, mutable=["batch_stats"])
-        return optax.softmax_cross_entropy(logits, batch["label"]).mean(), changed
-
-    (loss, changed), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
-    return state.apply_gradients(grads=grads, **changed), loss
-
-
-@jax.jit
-def count_correct(state, batch):
-    """How many of the real rows are right, and how many there are."""
-    variables = {"params": state.params, "batch_stats": state.batch_stats}
-    predicted = state.apply_fn(variables, batch["image"], train=False).argmax(-1)
-    return jnp.sum((predicted == batch["label"]) & batch["mask"]), jnp.sum(batch["mask"])
-
-
-def evaluated(state, val):
-    """The share of right ones as text."""
-    correct, total = map(sum, zip(*(count_correct(state, batch) for batch in val), strict=True))
-    return f"validation accuracy {correct / total:.1%} of {total} photos"
-
-
-def save(path, run):
-    """Write a checkpoint, whole or not at all."""
-    part = path.with_suffix(".part")
-    part.write_bytes(serialization.to_bytes(run))
-    part.rename(path)
-
-
 def main(args):
-    """Train, evaluate after each epoch, and keep a checkpoint."""
+    """Train, and evaluate after each epoch."""
     photos = tfjax.from_folder(args.photos, ignore="*.md")
     train, val = pipelines(photos, args.side, args.batch_size)
-    model = ResNet(len(photos.info.classes))
-    variables = model.lazy_init(jax.random.key(0), train.spec["image"], train=False)
-    optimizer = optax.adamw(optax.cosine_decay_schedule(3e-3, args.epochs * len(train)), weight_decay=1e-2)
-    run = {"state": State.create(apply_fn=model.apply, tx=optimizer, **variables), "position": None}
-    if args.checkpoint and args.checkpoint.exists():
-        run = serialization.from_bytes(run, args.checkpoint.read_bytes())
+    print(f"{', '.join(photos.info.classes)}: {len(train)} batches an epoch")
 
-    state = run["state"]
-    with train.iterate(epochs=args.epochs, state=run["position"]) as batches:
-        print(f"{', '.join(photos.info.classes)}: {len(train)} batches an epoch, from batch {batches.step} on")
-        for batch in batches:
-            state, loss = train_step(state, batch)
-            if batches.step % len(train) == 0:
-                print(f"epoch {batches.step // len(train):>2}  loss {loss:.4f}  {evaluated(state, val)}")
-                if args.checkpoint:
-                    save(args.checkpoint, {"state": state, "position": batches.state.to_json()})
-    print(f"flowers: {evaluated(state, val)}")
+    rate = optax.cosine_decay_schedule(3e-3, args.epochs * len(train))
+    state = create_state(ResNet(len(photos.info.classes)), optax.adamw(rate, weight_decay=1e-2), train.spec, seed=0)
+    # The rate falls to 0 over the epochs of the run: to go on with another number of them is refused.
+    kept = args.checkpoint_dir and Checkpoints(args.checkpoint_dir, settings={"epochs": args.epochs})
+    step, evaluate = train_step(cross_entropy()), (eval_step(classification()), val)
+    state, history = tfjax.fit(step, state, train, epochs=args.epochs, evaluate=evaluate, checkpoint_dir=kept)
+    print(f"flowers: validation accuracy {history.evaluations[-1]['accuracy']:.1%}")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--photos", type=pathlib.Path, required=True, help="a folder with a subfolder for each class")
-    parser.add_argument("--checkpoint", type=pathlib.Path, help="a file that is written after each epoch")
+    parser.add_argument("--checkpoint-dir", type=pathlib.Path, help="a folder for the checkpoints of this run")
     parser.add_argument("--epochs", type=int, default=80)
     parser.add_argument("--side", type=int, default=64, help="pixels")
     parser.add_argument("--batch-size", type=int, default=32)

@@ -1,10 +1,12 @@
-"""A small CNN in Haiku on the built-in digits.
+"""A small CNN in Haiku on the built-in digits, evaluated after each epoch.
 
-python examples/haiku_digits.py --epochs 20
+python examples/haiku_digits.py --epochs 20 --checkpoint-dir runs/haiku
+
+A run that was stopped goes on from its last checkpoint when the same command is given again.
 """
 
 import argparse
-from functools import partial
+import pathlib
 
 import haiku as hk
 import jax
@@ -12,10 +14,10 @@ import jax.numpy as jnp
 import optax
 
 import tfjax
+from tfjax.frameworks.haiku import create_state, eval_step, train_step
+from tfjax.training import classification, cross_entropy
 
 
-@hk.without_apply_rng
-@hk.transform
 def cnn(x):
     """Images (batch, 8, 8, 1) to logits (batch, 10)."""
     for features in (16, 32):
@@ -30,47 +32,21 @@ def normalize(batch):
     return {**batch, "image": batch["image"].astype(jnp.float32) / 16}
 
 
-@partial(jax.jit, static_argnames="optimizer", donate_argnames=("params", "optimizer_state"))
-def train_step(params, optimizer_state, batch, optimizer):
-    """One step of Adam; the old values are donated."""
-
-    def loss_fn(params):
-        logits = cnn.apply(params, batch["image"])
-        return optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"]).mean()
-
-    loss, grads = jax.value_and_grad(loss_fn)(params)
-    updates, optimizer_state = optimizer.update(grads, optimizer_state)
-    return optax.apply_updates(params, updates), optimizer_state, loss
-
-
-@jax.jit
-def count_correct(params, batch):
-    """How many of the real rows are right, and how many there are."""
-    predicted = cnn.apply(params, batch["image"]).argmax(-1)
-    return jnp.sum((predicted == batch["label"]) & batch["mask"]), jnp.sum(batch["mask"])
-
-
-def main(epochs):
-    """Train, then test on every digit once."""
+def main(epochs, checkpoint_dir):
+    """Train, and evaluate on every test digit once an epoch."""
     device = jax.devices()[0]
     train = tfjax.load("digits", split="train").shuffle(seed=0).batch(64).device_map(normalize).place(device)
     test = tfjax.load("digits", split="test").batch(64, remainder="pad").device_map(normalize).place(device)
 
-    params = cnn.init(jax.random.key(0), train.peek()["image"])
-    optimizer = optax.adam(optax.cosine_decay_schedule(1e-2, epochs * len(train)))
-    optimizer_state = optimizer.init(params)
-
-    with train.iterate(epochs=epochs) as batches:
-        for batch in batches:
-            params, optimizer_state, loss = train_step(params, optimizer_state, batch, optimizer)
-            if batches.step % len(train) == 0:
-                print(f"epoch {batches.step // len(train):>2}  loss {loss:.4f}")
-
-    correct, total = map(sum, zip(*(count_correct(params, batch) for batch in test), strict=True))
-    print(f"haiku: test accuracy {correct / total:.1%} of {total} digits")
+    state = create_state(cnn, optax.adam(5e-3), train.spec, seed=0)
+    step, evaluate = train_step(cross_entropy()), (eval_step(classification()), test)
+    state, history = tfjax.fit(step, state, train, epochs=epochs, evaluate=evaluate, checkpoint_dir=checkpoint_dir)
+    print(f"haiku: test accuracy {history.evaluations[-1]['accuracy']:.1%}")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--epochs", type=int, default=20)
-    main(parser.parse_args().epochs)
+    parser.add_argument("--checkpoint-dir", type=pathlib.Path, help="a folder for the checkpoints of this run")
+    given = parser.parse_args()
+    main(given.epochs, given.checkpoint_dir)

@@ -1,18 +1,21 @@
-"""A small CNN in Flax linen on the built-in digits.
+"""A small CNN in Flax linen on the built-in digits, evaluated after each epoch.
 
-python examples/linen_digits.py --epochs 20
+python examples/linen_digits.py --epochs 20 --checkpoint-dir runs/linen
+
+A run that was stopped goes on from its last checkpoint when the same command is given again.
 """
 
 import argparse
-from functools import partial
+import pathlib
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
-from flax.training.train_state import TrainState
 
 import tfjax
+from tfjax.frameworks.linen import create_state, eval_step, train_step
+from tfjax.training import classification, cross_entropy
 
 
 class CNN(nn.Module):
@@ -32,47 +35,21 @@ def normalize(batch):
     return {**batch, "image": batch["image"].astype(jnp.float32) / 16}
 
 
-@partial(jax.jit, donate_argnames="state")
-def train_step(state, batch):
-    """One step of Adam; the old values are donated."""
-
-    def loss_fn(params):
-        logits = state.apply_fn({"params": params}, batch["image"])
-        return optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"]).mean()
-
-    loss, grads = jax.value_and_grad(loss_fn)(state.params)
-    return state.apply_gradients(grads=grads), loss
-
-
-@jax.jit
-def count_correct(state, batch):
-    """How many of the real rows are right, and how many there are."""
-    predicted = state.apply_fn({"params": state.params}, batch["image"]).argmax(-1)
-    return jnp.sum((predicted == batch["label"]) & batch["mask"]), jnp.sum(batch["mask"])
-
-
-def main(epochs):
-    """Train, then test on every digit once."""
+def main(epochs, checkpoint_dir):
+    """Train, and evaluate on every test digit once an epoch."""
     device = jax.devices()[0]
     train = tfjax.load("digits", split="train").shuffle(seed=0).batch(64).device_map(normalize).place(device)
     test = tfjax.load("digits", split="test").batch(64, remainder="pad").device_map(normalize).place(device)
 
-    model = CNN()
-    params = model.lazy_init(jax.random.key(0), train.spec["image"])["params"]
-    optimizer = optax.adam(optax.cosine_decay_schedule(1e-2, epochs * len(train)))
-    state = TrainState.create(apply_fn=model.apply, params=params, tx=optimizer)
-
-    with train.iterate(epochs=epochs) as batches:
-        for batch in batches:
-            state, loss = train_step(state, batch)
-            if batches.step % len(train) == 0:
-                print(f"epoch {batches.step // len(train):>2}  loss {loss:.4f}")
-
-    correct, total = map(sum, zip(*(count_correct(state, batch) for batch in test), strict=True))
-    print(f"linen: test accuracy {correct / total:.1%} of {total} digits")
+    state = create_state(CNN(), optax.adam(5e-3), train.spec, seed=0)
+    step, evaluate = train_step(cross_entropy()), (eval_step(classification()), test)
+    state, history = tfjax.fit(step, state, train, epochs=epochs, evaluate=evaluate, checkpoint_dir=checkpoint_dir)
+    print(f"linen: test accuracy {history.evaluations[-1]['accuracy']:.1%}")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--epochs", type=int, default=20)
-    main(parser.parse_args().epochs)
+    parser.add_argument("--checkpoint-dir", type=pathlib.Path, help="a folder for the checkpoints of this run")
+    given = parser.parse_args()
+    main(given.epochs, given.checkpoint_dir)

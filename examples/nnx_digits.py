@@ -1,9 +1,12 @@
-"""A small CNN in Flax nnx on the built-in digits.
+"""A small CNN in Flax nnx on the built-in digits, evaluated after each epoch.
 
-python examples/nnx_digits.py --epochs 20
+python examples/nnx_digits.py --epochs 20 --checkpoint-dir runs/nnx
+
+A run that was stopped goes on from its last checkpoint when the same command is given again.
 """
 
 import argparse
+import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +14,8 @@ import optax
 from flax import nnx
 
 import tfjax
+from tfjax.frameworks.nnx import create_state, eval_step, train_step
+from tfjax.training import classification, cross_entropy
 
 
 class CNN(nnx.Module):
@@ -23,8 +28,8 @@ class CNN(nnx.Module):
         self.dense2 = nnx.Linear(64, 10, rngs=rngs)
 
     def __call__(self, x):  # noqa: D102
-        x = nnx.avg_pool(nnx.relu(self.conv1(x)), (2, 2), strides=(2, 2))
-        x = nnx.avg_pool(nnx.relu(self.conv2(x)), (2, 2), strides=(2, 2))
+        for conv in (self.conv1, self.conv2):
+            x = nnx.avg_pool(nnx.relu(conv(x)), (2, 2), strides=(2, 2))
         return self.dense2(nnx.relu(self.dense1(x.reshape(len(x), -1))))
 
 
@@ -33,47 +38,21 @@ def normalize(batch):
     return {**batch, "image": batch["image"].astype(jnp.float32) / 16}
 
 
-@nnx.jit(donate_argnames=("model", "optimizer"))
-def train_step(model, optimizer, batch):
-    """One step of Adam, in place."""
-
-    def loss_fn(model):
-        logits = model(batch["image"])
-        return optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"]).mean()
-
-    loss, grads = nnx.value_and_grad(loss_fn)(model)
-    optimizer.update(model, grads)
-    return loss
-
-
-@nnx.jit
-def count_correct(model, batch):
-    """How many of the real rows are right, and how many there are."""
-    predicted = model(batch["image"]).argmax(-1)
-    return jnp.sum((predicted == batch["label"]) & batch["mask"]), jnp.sum(batch["mask"])
-
-
-def main(epochs):
-    """Train, then test on every digit once."""
+def main(epochs, checkpoint_dir):
+    """Train, and evaluate on every test digit once an epoch."""
     device = jax.devices()[0]
     train = tfjax.load("digits", split="train").shuffle(seed=0).batch(64).device_map(normalize).place(device)
     test = tfjax.load("digits", split="test").batch(64, remainder="pad").device_map(normalize).place(device)
 
-    model = CNN(rngs=nnx.Rngs(0))
-    schedule = optax.cosine_decay_schedule(1e-2, epochs * len(train))
-    optimizer = nnx.Optimizer(model, optax.adam(schedule), wrt=nnx.Param)
-
-    with train.iterate(epochs=epochs) as batches:
-        for batch in batches:
-            loss = train_step(model, optimizer, batch)
-            if batches.step % len(train) == 0:
-                print(f"epoch {batches.step // len(train):>2}  loss {loss:.4f}")
-
-    correct, total = map(sum, zip(*(count_correct(model, batch) for batch in test), strict=True))
-    print(f"nnx: test accuracy {correct / total:.1%} of {total} digits")
+    state = create_state(lambda _, rngs: CNN(rngs=rngs), optax.adam(5e-3), train.spec, seed=0)
+    step, evaluate = train_step(cross_entropy()), (eval_step(classification()), test)
+    state, history = tfjax.fit(step, state, train, epochs=epochs, evaluate=evaluate, checkpoint_dir=checkpoint_dir)
+    print(f"nnx: test accuracy {history.evaluations[-1]['accuracy']:.1%}")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--epochs", type=int, default=20)
-    main(parser.parse_args().epochs)
+    parser.add_argument("--checkpoint-dir", type=pathlib.Path, help="a folder for the checkpoints of this run")
+    given = parser.parse_args()
+    main(given.epochs, given.checkpoint_dir)
