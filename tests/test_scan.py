@@ -186,3 +186,9 @@ def test_what_is_refused():
         tfjax.scan_steps(lambda s, b: ((s, s), step(s, b)[1]), 2)(first(), STACK)
     with pytest.raises(TypeError, match="carry"):
         tfjax.scan_steps(lambda s, b: (s.astype(jnp.bfloat16), step(s, b)[1]), 2)(first(), STACK)
+    with pytest.raises(TypeError, match=r"step returned a .*Tracer: scan_steps takes steps to"):
+        tfjax.scan_steps(lambda s, _: s, 2)(first(), STACK)
+    with pytest.raises(TypeError, match=r"scan_steps calls fn\(state, batch\)"):
+        tfjax.scan_steps(lambda s: s, 2)
+    with pytest.raises(tfjax.SpecError, match="given the batch: Pipeline: put stack"):
+        tfjax.scan_steps(step, 2)(first(), tfjax.from_arrays(STACK))

@@ -229,7 +229,7 @@ class Pipeline(Building):
             allow_random: whether `evaluate` and `predict` take a pipeline that shuffles or draws random numbers.
 
         Returns:
-            A Keras `DataAdapter`. Beside it `y=`, `sample_weight=` and `class_weight=`, which Keras ignores, are errors.
+            A Keras `DataAdapter`. `y=`, `sample_weight=` and `class_weight=` beside it are refused: Keras ignores them.
 
         Raises:
             KeyError: there is no such key.

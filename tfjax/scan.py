@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from tfjax._arguments import require_count, require_function
+from tfjax._arguments import require_call, require_count
 from tfjax.errors import SpecError
 from tfjax.spec import format_like
 
@@ -51,13 +51,17 @@ def scan_steps(step: Step, k: int) -> Step:
         >>> metrics["loss"].shape, round(float(weight), 1)
         ((8,), 2.9)
     """
-    require_function("scan_steps", step)
+    require_call("scan_steps", step, ("state", "batch"), "give a step of a state and a batch to both anew")
     require_count("scan_steps: k", k, least=1)
 
     def run(fixed: _Fixed, arrays: list[Any], stack: Any) -> tuple[list[Any], Any]:
         def one(arrays: list[Any], batch: Any) -> tuple[list[Any], Any]:
-            state, metrics = step(fixed.joined(arrays), batch)
-            return fixed.arrays(state), metrics
+            made = step(fixed.joined(arrays), batch)
+            if not isinstance(made, tuple) or len(made) != 2:
+                raise TypeError(
+                    f"step returned a {type(made).__name__}: scan_steps takes steps to (new state, metrics)"
+                )
+            return fixed.arrays(made[0]), made[1]
 
         return jax.lax.scan(one, arrays, stack)
 
@@ -119,9 +123,14 @@ def _is_array(leaf: Any) -> bool:
 
 def _require_stack(stack: Any, k: int) -> None:
     leaves = jax.tree_util.tree_leaves_with_path(stack)
-    shown = ", ".join(f"{jax.tree_util.keystr(path) or 'the batch'}: {format_like(leaf)}" for path, leaf in leaves)
+    shown = ", ".join(
+        f"{jax.tree_util.keystr(path) or 'the batch'}: {format_like(leaf) if _is_array(leaf) else type(leaf).__name__}"
+        for path, leaf in leaves
+    )
     if not leaves or not all(_is_array(leaf) and leaf.ndim > 1 for _, leaf in leaves):
-        raise SpecError(f"scan_steps takes leaves of shape (k, batch, ...), given {shown}: put stack({k}) after batch")
+        raise SpecError(
+            f"scan_steps takes leaves of shape (k, batch, ...), given {shown or stack}: put stack({k}) after batch"
+        )
     lengths = {leaf.shape[0] for _, leaf in leaves}
     if len(lengths) > 1:
         raise SpecError(f"scan_steps takes one number of batches for all leaves, given {shown}")

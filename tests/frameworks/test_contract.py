@@ -14,6 +14,7 @@ from tests.frameworks.cases import (
     HIDDEN,
     OPTIMIZER,
     bits,
+    case,
     copied,
     loss,
     metrics,
@@ -133,6 +134,43 @@ def test_a_loss_that_is_a_mean_is_refused(plain):
     evaluate = plain.module.eval_step(lambda predict, batch: {"mine": predict(batch["x"])})
     with pytest.raises(ValueError, match=r"metric 'mine' has shape \(8, 4\)"):
         evaluate(plain.first, rows())
+
+
+RETURNED = {
+    "three": (lambda losses: (losses, {}, 0), r"returned \(.*Tracer, dict, int\): return losses"),
+    "list": (lambda losses: [losses], r"returned \(list\)"),
+    "nothing": (lambda _: None, r"returned \(NoneType\)"),
+    "two losses": (lambda losses: (losses, losses), r"returned \(.*Tracer, .*Tracer\)"),
+    "integers": (lambda losses: losses.astype(int), "the loss is int32, which has no gradient: return floats"),
+}
+
+
+@pytest.mark.parametrize("name", RETURNED)
+def test_a_loss_that_returns_something_else_is_refused(name):
+    linen, (change, said) = case("linen"), RETURNED[name]
+    with pytest.raises(TypeError, match=said):
+        linen.module.train_step(lambda predict, batch: change(predict(batch["x"]).sum(-1)))(linen.state(), rows())
+
+
+def test_steps_are_made_of_functions_and_take_states():
+    linen = case("linen")
+    for make in (linen.module.train_step, linen.module.eval_step):
+        with pytest.raises(TypeError, match=r"calls fn\(predict, batch\), and .* cannot be called so"):
+            make(lambda batch: batch)
+        with pytest.raises(TypeError, match=r"takes a function, given 'mse'"):
+            make("mse")
+    with pytest.raises(TypeError, match="the state is a dict: give what create_state"):
+        linen.evaluate(linen.first.params, rows())
+    with pytest.raises(TypeError, match=r"the metrics are a .*Tracer: return a dict"):
+        linen.module.eval_step(lambda predict, batch: predict(batch["x"]).sum(-1))(linen.first, rows())
+
+
+def test_a_state_of_another_framework_is_no_model(plain):
+    other = case("haiku" if plain.name == "linen" else "linen")
+    with pytest.raises(
+        TypeError, match=rf"{plain.name}.to_model was given a state of tfjax.frameworks.{other.name}: use"
+    ):
+        plain.module.to_model(other.first)
 
 
 def test_the_convolutions_of_small_cnn(plain):

@@ -173,7 +173,7 @@ def test_elements_that_are_tuples():
 
 
 def test_keys_that_are_not_there(plain):
-    with pytest.raises(KeyError, match=r"no inputs 'x' .* has \['picture'\]: give x= one of its keys"):
+    with pytest.raises(KeyError, match=r"x=.x. names nothing .* has \['picture'\]: give one of its keys"):
         plain.create({"picture": rows()["x"]})
     assert plain.module.create_state(plain.model, OPTIMIZER, {"picture": rows()["x"]}, x="picture")
 
@@ -181,6 +181,53 @@ def test_keys_that_are_not_there(plain):
 def test_a_spec_without_batches_is_refused(plain):
     with pytest.raises(ValueError, match=r"inputs 'x' have shape \(\) .* call \.batch\(size\)"):
         plain.create({"x": jax.ShapeDtypeStruct((), jnp.float32)})
+
+
+def test_arguments_of_other_kinds_are_refused(plain):
+    create, spec = plain.module.create_state, rows()
+    for optimizer in ("adam", type(OPTIMIZER), 1e-3):
+        with pytest.raises(TypeError, match=r"optimizer is .*: give an optax transformation"):
+            create(plain.model, optimizer, spec, x="x")
+    for seed in (1.5, None, jax.random.key(0)):
+        with pytest.raises(TypeError, match="create_state takes an int as its seed"):
+            plain.create(seed=seed)
+    with pytest.raises(TypeError, match=r"spec is a Pipeline: give its \.spec"):
+        plain.create(tfjax.from_arrays(spec))
+    with pytest.raises(ValueError, match=r"x=\(\) names no inputs"):
+        create(plain.model, OPTIMIZER, spec, x=())
+    for model in (None, "cnn", lambda a, b, c: (a, b, c)):
+        with pytest.raises(
+            TypeError, match=r"model is|takes a function, given|cannot be called so|required positional"
+        ):
+            create(model, OPTIMIZER, spec, x="x")
+
+
+def test_a_model_in_place_of_what_makes_it_and_the_other_way_round():
+    made = {name: case(name) for name in LIBRARIES}
+    refused = {
+        "linen": (lambda model: type(model), "model is <class .*: give a flax.linen.Module"),
+        "nnx": (
+            lambda model: model(jnp.ones((1, 8)), pytest.importorskip("flax.nnx").Rngs(0)),
+            r"cannot be called so .* \(spec, rngs\) to an",
+        ),
+        "equinox": (lambda _: lambda *_: None, "gave None: return an eqx.Module"),
+        "haiku": (lambda _: lambda x: x, "the model has no parameters"),
+        "keras": (lambda model: model(), "give a function that makes it"),
+    }
+    for name, (change, said) in refused.items():
+        with pytest.raises((TypeError, ValueError), match=said):
+            made[name].module.create_state(change(made[name].model), OPTIMIZER, rows(), x="x")
+
+
+def test_an_error_of_the_model_says_what_it_was_made_for():
+    haiku = case("haiku").module
+
+    def failing(x):
+        raise ValueError("inner", x)
+
+    with pytest.raises(ValueError, match="inner") as error:
+        haiku.create_state(failing, OPTIMIZER, rows(), x="x")
+    assert "made the model for examples of 'x': float32[8]; of a pipeline that stacks" in error.value.__notes__[-1]
 
 
 OTHERS = {

@@ -236,6 +236,21 @@ def test_an_unknown_key_is_refused(keys):
         PipelineAdapter(DATA.batch(BATCH), **keys)
 
 
+@pytest.mark.parametrize(
+    ("options", "error", "said"),
+    [
+        ({"x": ()}, ValueError, r"given \(\), which names nothing"),
+        ({"x": None}, TypeError, "to_keras takes a key, a tuple of keys, or a dict of them, given None"),
+        ({"x": "x", "sample_weight": ("y",)}, TypeError, r"sample_weight=\('y',\): give one key"),
+        ({"x": "x", "state": 3}, TypeError, r"state is a int: give a tfjax\.State, or the text of its to_json"),
+    ],
+    ids=["nothing", "none", "weights", "state"],
+)
+def test_arguments_of_another_kind_are_refused(options, error, said):
+    with pytest.raises(error, match=said):
+        PipelineAdapter(DATA.batch(BATCH), **options)
+
+
 def test_elements_without_batches_are_refused():
     with pytest.raises(ValueError, match=r"shape \(\): call \.batch\(size\)"):
         PipelineAdapter(DATA, x="x", y="y")

@@ -158,7 +158,7 @@ def test_moments_of_every_optimizer_are_laid_out(optimizer):
         ("zero", r"sharding='zero': choose 'replicated', 'fsdp' or a function"),
         (lambda *_: PartitionSpec("model"), r"cannot be cut as P\('model',?\)"),
         (lambda *_: PartitionSpec(None, None, None), r"of shape \(\d+,?.*\) cannot be cut as"),
-        (lambda *_: None, "cannot be cut as None"),
+        (lambda *_: None, "cannot be cut as None: return a PartitionSpec"),
         (
             lambda _, leaf: PartitionSpec("data") if leaf.shape == (CLASSES,) else PartitionSpec(),
             r"\(4,\) cannot be cut",
@@ -185,3 +185,19 @@ def test_batches_of_another_axis():
     batch = jax.device_put(rows(), NamedSharding(mesh, PartitionSpec("data")))
     state = case("linen").module.create_state(case("linen").model, OPTIMIZER, batch, x="x", sharding="fsdp")
     assert large(state.params)[0].sharding.spec == PartitionSpec(None, "data")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_cut_of_a_first_dimension_is_compiled_once(kind):
+    """Results end their specs with the dimension that is cut."""
+    linen = case("linen")
+    batch = on_mesh(2, KINDS[kind])
+    step = linen.module.train_step(loss)
+    state = linen.create(batch, sharding=lambda _, leaf: PartitionSpec("data", *(None,) * (leaf.ndim - 1)))
+    trained(state, step, batch, steps=2)
+    assert step._cache_size() == 1
+
+
+def test_a_mesh_is_no_rule():
+    with pytest.raises(TypeError, match=r"sharding calls fn\(path, leaf\), and Mesh.* cannot be called so"):
+        case("linen").create(on_mesh(2), sharding=on_mesh(2)["x"].sharding.mesh)

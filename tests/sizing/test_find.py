@@ -226,3 +226,12 @@ def test_fewer_examples_than_devices() -> None:
     few = tfjax.from_arrays({"x": np.zeros((4, WIDTH), np.float32)}).batch(8, remainder="pad").place(mesh, "data")
     with pytest.raises(ValueError, match="4 examples in an epoch are no batch for 8 devices: use fewer devices"):
         tfjax.find_batch_size(forward, weights(), few)
+
+
+def test_a_state_that_a_step_took_is_refused() -> None:
+    state = weights()
+    state["moments"].delete()
+    with pytest.raises(
+        ValueError, match=r"\['moments'\] is gone, donated to a step: give the state that the step returned"
+    ):
+        tfjax.find_batch_size(train, state, pipeline(), memory_bytes=2**20)

@@ -40,3 +40,15 @@ def test_inputs_may_be_several():
     batch = {"x": LOGITS, "z": jnp.ones((2, 3)), "y": jnp.array([0, 1])}
     same = cross_entropy("x", "y")(predict, batch)
     np.testing.assert_allclose(loss(lambda both: both["a"] + both["b"], batch), same, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("batch", "error", "message"),
+    [
+        ({"x": LOGITS, "y": jnp.ones(2)}, TypeError, r"'y' is float32\[2\], and labels are integers"),
+        ({"x": LOGITS}, KeyError, r"y='y' names nothing in the batch .* which has \['x'\]"),
+    ],
+)
+def test_labels_that_are_none_are_refused(batch, error, message):
+    with pytest.raises(error, match=message):
+        cross_entropy("x", "y")(predict, batch)

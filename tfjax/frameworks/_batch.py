@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from types import MethodType
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from tfjax._arguments import require_call
 from tfjax.errors import SpecError
 
 Predict = Callable[[Any], Any]
@@ -51,17 +53,19 @@ def input_spec(spec: Any, x: Keys) -> Any:
     return jax.tree.map(lambda leaf: _one_example(x, leaf), pick(spec, x))
 
 
-def pick(element: Any, keys: Keys) -> Any:
-    """The leaf (or subtree) of one key, or a tuple or dict of them."""
+def pick(element: Any, keys: Keys, argument: str = "x") -> Any:
+    """The leaf (or subtree) of one key, or a tuple or dict of them, of a batch or its spec; `argument` gave them."""
     if isinstance(keys, tuple):
-        return tuple(pick(element, key) for key in keys)
+        return tuple(pick(element, key, argument) for key in keys)
     if isinstance(keys, Mapping):
-        return {name: pick(element, key) for name, key in keys.items()}
+        return {name: pick(element, key, argument) for name, key in keys.items()}
     there: Any = type(element).__name__
     if isinstance(element, Mapping | tuple | list):
         there = sorted(element, key=str) if isinstance(element, Mapping) else list(range(len(element)))
     if isinstance(there, str) or keys not in there:
-        raise KeyError(f"no inputs {keys!r} in the pipeline's spec, which has {there}: give x= one of its keys")
+        raise KeyError(
+            f"{argument}={keys!r} names nothing in the batch or its spec, which has {there}: give one of its keys"
+        )
     return element[keys]
 
 
@@ -86,8 +90,8 @@ def require_inputs(batch: Any, inputs: Inputs) -> None:
     if found != inputs:
         then, now = (", ".join(f"{key!r}{path}: {what}" for key, path, what in each) for each in (inputs, found))
         raise SpecError(
-            f"the model was created for examples of {then}, and this batch has {now}: give create_state the spec of "
-            "the pipeline that it is trained on"
+            f"the model was created for examples of {then}, and this batch has {now or 'nothing'}: give create_state "
+            "the spec of the batches that it is trained on, and stacks of them to scan_steps"
         )
 
 
@@ -122,16 +126,34 @@ def mode_arguments(call: Callable[..., Any], *, train: bool) -> dict[str, Any]:
     return told | {name: not train for name in _NOT_TRAINING if name in names}
 
 
+def require_maker(name: str, model: Any, arguments: tuple[str, ...], wanted: str) -> None:
+    """Raise TypeError for a model that cannot be made so; of a class, whose metaclass may hide it, by `__init__`."""
+    call = MethodType(getattr(model, "__init__"), model) if isinstance(model, type) else model  # noqa: B009 - for mypy
+    require_call(name, call, arguments, f"give a function ({', '.join(arguments)}) to {wanted}")
+
+
 def row_weights(batch: Any, sample_weight: str | None) -> jax.Array:
     """The weight of each row, float32 (batch,): 0 where a `mask` of shape (batch,) says that it is not real."""
     size = next(leaf.shape[0] for leaf in jax.tree.leaves(batch) if leaf.ndim)
     weights = jnp.ones(size, jnp.float32)
     if sample_weight is not None:
-        weights = pick(batch, sample_weight).astype(jnp.float32)
+        weights = jnp.asarray(pick(batch, sample_weight, "sample_weight"), jnp.float32)
         if weights.shape != (size,):
             raise ValueError(f"sample_weight {sample_weight!r} has shape {weights.shape}: one weight an example")
     mask = batch.get("mask") if isinstance(batch, Mapping) else None
     return weights if mask is None or jnp.shape(mask) != (size,) else jnp.where(mask, weights, 0)
+
+
+def losses_and_metrics(given: Any) -> tuple[Any, Mapping[str, Any]]:
+    """What a loss function returned, as the losses and further metrics, or TypeError."""
+    losses, *more = given if isinstance(given, tuple) else (given,)
+    metrics = more[0] if more else {}
+    if isinstance(losses, Mapping | list | tuple | None) or len(more) > 1 or not isinstance(metrics, Mapping):
+        shown = ", ".join(type(part).__name__ for part in given) if isinstance(given, tuple) else type(given).__name__
+        raise TypeError(f"the loss returned ({shown}): return losses (batch,), or these and a dict of metrics")
+    if not jnp.issubdtype(jnp.result_type(losses), jnp.floating):
+        raise TypeError(f"the loss is {jnp.result_type(losses)}, which has no gradient: return floats")
+    return losses, metrics
 
 
 def require_rows(what: str, values: jax.Array, weights: jax.Array) -> jax.Array:
@@ -160,6 +182,8 @@ def weighted(values: jax.Array, weights: jax.Array) -> jax.Array:
 
 def masked_sums(values: Mapping[str, jax.Array], weights: jax.Array, taken: Iterable[str]) -> dict[str, jax.Array]:
     """The weighted sum of each of `values` (batch,), whose names are none of those that a step gives itself."""
+    if not isinstance(values, Mapping):
+        raise TypeError(f"the metrics are a {type(values).__name__}: return a dict of name to values (batch,)")
     for name in taken:
         if name in values:
             raise ValueError(f"metric {name!r} has the name of one that the step gives itself: call it otherwise")

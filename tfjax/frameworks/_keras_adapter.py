@@ -57,6 +57,8 @@ class PipelineAdapter(DataAdapter):  # type: ignore[misc]  # Keras ships no type
     ) -> None:
         """See `Pipeline.to_keras`."""
         state = State.from_json(state) if isinstance(state, str) else state
+        if state is not None and not isinstance(state, State):
+            raise TypeError(f"state is a {type(state).__name__}: give a tfjax.State, or the text of its to_json()")
         require_count("start_epoch", start_epoch, least=0)
         require_bool("allow_random", allow_random)
         if state is not None and start_epoch:
@@ -67,9 +69,12 @@ class PipelineAdapter(DataAdapter):  # type: ignore[misc]  # Keras ships no type
             )
         refuse_split(pipe)
         self._spec = pipe.spec
-        for keys in (x, y, sample_weight):
+        require_batches(self._spec, x)
+        for keys in (y, sample_weight):
             if keys is not None:
                 require_batches(self._spec, keys)
+        if isinstance(sample_weight, tuple | Mapping):
+            raise TypeError(f"sample_weight={sample_weight!r}: give one key, of a leaf of weights")
         self._pipe, self._x, self._y, self._values = pipe, x, y, values
         self._weights = Weights(
             leaf=sample_weight,

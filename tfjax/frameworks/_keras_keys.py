@@ -30,9 +30,11 @@ def require_batches(spec: Any, keys: Keys) -> None:
     Raises:
         KeyError: the element has none such.
         TypeError: what is no key.
-        ValueError: a leaf without a batch dimension.
+        ValueError: no keys, or a leaf without a batch dimension.
     """
     if isinstance(keys, tuple | Mapping):
+        if not keys:
+            raise ValueError(f"to_keras is given {keys!r}, which names nothing: give a key, or a tuple or dict of keys")
         for key in keys.values() if isinstance(keys, Mapping) else keys:
             require_batches(spec, key)
         return

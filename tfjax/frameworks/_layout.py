@@ -17,6 +17,8 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from tfjax._arguments import require_call
+
 Rule = Callable[[str, jax.ShapeDtypeStruct], PartitionSpec]
 """(key path of a parameter, its shape and dtype) to how it is cut."""
 
@@ -39,10 +41,13 @@ def laid_out(state: Any, spec: Any, sharding: str | Rule | None) -> Any:
     step anew, and one that is committed elsewhere cannot be used with them.
 
     Raises:
+        TypeError: a rule that is no function of two arguments.
         ValueError: an unknown name, batches that are not placed on a mesh, or a spec that does not fit a parameter.
     """
     if sharding not in (None, "replicated", "fsdp") and not callable(sharding):
         raise ValueError(f"sharding={sharding!r}: choose 'replicated', 'fsdp' or a function (path, leaf) to a spec")
+    if callable(sharding):
+        require_call("create_state: sharding", sharding, ("path", "leaf"), "give a function to a PartitionSpec")
     cut = sharding not in (None, "replicated")
     where = batch_sharding(spec)
     state = jax.tree.map(_strong, state)
@@ -69,12 +74,13 @@ def _whole(leaf: jax.Array, mesh: Any) -> NamedSharding:
 def _sharding(mesh: Any, spec: PartitionSpec, leaf: jax.Array) -> NamedSharding:
     """Written as the sharding of a result is, else the second step would be compiled anew.
 
-    On Explicit axes that has an entry for each dimension; on Auto ones nothing is said of what is whole.
+    On Explicit axes that has an entry for each dimension; on Auto ones it ends with the last that is cut.
     """
     if AxisType.Explicit in mesh.axis_types:
         spec = PartitionSpec(*spec, *(None,) * (leaf.ndim - len(spec)))
-    elif all(entry is None for entry in spec):
-        spec = PartitionSpec()
+    else:
+        cut = [i for i, entry in enumerate(spec) if entry is not None]
+        spec = PartitionSpec(*spec[: cut[-1] + 1]) if cut else PartitionSpec()
     return NamedSharding(mesh, spec)
 
 
@@ -117,6 +123,8 @@ def _fully_sharded(where: NamedSharding) -> Rule:
 def _by_rule(rule: Rule, path: Any, leaf: jax.Array, whole: NamedSharding) -> NamedSharding:
     name = jax.tree_util.keystr(path)
     spec = rule(name, jax.ShapeDtypeStruct(leaf.shape, leaf.dtype))
+    if not isinstance(spec, PartitionSpec):
+        raise ValueError(f"{name} of shape {leaf.shape} cannot be cut as {spec!r}: return a PartitionSpec")
     try:
         NamedSharding(whole.mesh, spec).check_compatible_aval(leaf.shape)
         sharding = _sharding(whole.mesh, spec, leaf)

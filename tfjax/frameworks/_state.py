@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from tfjax._arguments import require_seed
 from tfjax.frameworks._batch import Inputs, Keys, described, input_spec, keys_of
 from tfjax.frameworks._layout import Layout, Rule, constrained, laid_out
 from tfjax.frameworks._precision import LossScale, Precision, first_scale, require_precision
@@ -74,6 +75,21 @@ Make = Callable[[Any, jax.Array], tuple[Functional, Any, Any]]
 """(spec of a batch of one example's inputs, PRNG key) to the model and its first values."""
 
 
+def require_state(state: Any) -> None:
+    """Raise TypeError for anything but a `TrainState`."""
+    if not isinstance(state, TrainState):
+        raise TypeError(f"the state is a {type(state).__name__}: give what create_state or a train step returned")
+
+
+def model_of(state: Any, kind: type) -> Any:
+    """The model of a framework's state, or TypeError where it is another's, or no state."""
+    require_state(state)
+    if not isinstance(state.model, kind):
+        here, there = (name.__module__ for name in (kind, type(state.model)))
+        raise TypeError(f"{here}.to_model was given a state of {there}: use {there}.to_model")
+    return state.model
+
+
 def create(
     make: Make,
     optimizer: optax.GradientTransformation,
@@ -88,11 +104,29 @@ def create(
 
     Raises:
         KeyError: `x` is no key of `spec`.
+        TypeError: no optax transformation, no integer seed, or a pipeline in place of its spec.
         ValueError: `spec` has no batch dimension, or an unknown precision or sharding.
     """
     require_precision(precision)
+    seed = require_seed("create_state", seed)
+    if isinstance(optimizer, type) or not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
+        raise TypeError(f"optimizer is {optimizer!r}: give an optax transformation, such as optax.adam(1e-3)")
+    if hasattr(spec, "spec"):
+        raise TypeError(f"spec is a {type(spec).__name__}: give its .spec")
+    if not keys_of(x):
+        raise ValueError(f"x={x!r} names no inputs: give a key of the batch, or a tuple or dict of keys")
     inputs = input_spec(spec, x)
-    model, params, model_state = make(inputs, jax.random.key(seed))
+    try:
+        model, params, model_state = make(inputs, jax.random.key(seed))
+    except Exception as error:
+        shown = ", ".join(f"{key!r}{path}: {what}" for key, path, what in described(spec, keys_of(x)))
+        error.add_note(
+            f"raised while create_state made the model for examples of {shown}; of a pipeline that stacks or does not "
+            "batch, give the spec of the batches themselves"
+        )
+        raise
+    if not jax.tree.leaves(params):
+        raise ValueError("the model has no parameters, so there is nothing to train: give one whose layers make some")
     state = TrainState(
         params=params,
         model_state=model_state,

@@ -8,13 +8,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import PartitionSpec
 
-from tfjax._arguments import require_count
+from tfjax._arguments import require_bool, require_call, require_count
 from tfjax.frameworks._batch import (
     Loss,
     Metrics,
+    losses_and_metrics,
     masked_sums,
     require_inputs,
     require_rows,
@@ -24,7 +26,7 @@ from tfjax.frameworks._batch import (
 )
 from tfjax.frameworks._layout import constrained, on_any_mesh
 from tfjax.frameworks._precision import all_finite, computed, computing
-from tfjax.frameworks._state import TrainState
+from tfjax.frameworks._state import TrainState, require_state
 
 TrainStep = Callable[[TrainState, Any], tuple[TrainState, dict[str, jax.Array]]]
 EvalStep = Callable[[TrainState, Any], dict[str, jax.Array]]
@@ -61,6 +63,7 @@ def train_step(
         bounded, and "loss_scale" () in float16.
 
     Raises:
+        TypeError: no loss function, or one that returns neither losses nor losses and a dict.
         ValueError: the loss is not one value for each example, a metric has the name of one of the step's, or the
             batch does not divide into `accumulate` parts.
         SpecError: the batch is not what the model was created for.
@@ -79,11 +82,17 @@ def train_step(
         >>> int(state.step), sorted(metrics), metrics["losses"].shape
         (1, ['loss', 'losses'], (4,))
     """
+    require_call("train_step", loss, ("predict", "batch"), "give a loss function of the model and a batch")
     require_count("accumulate", accumulate, least=1)
-    if max_grad_norm is not None and not max_grad_norm > 0:
-        raise ValueError(f"max_grad_norm={max_grad_norm!r} is not above 0")
+    require_bool("remat", remat)
+    if max_grad_norm is not None:
+        if isinstance(max_grad_norm, bool) or not isinstance(max_grad_norm, int | float | np.number):
+            raise TypeError(f"max_grad_norm={max_grad_norm!r} is no number: give one above 0, or None")
+        if not max_grad_norm > 0:
+            raise ValueError(f"max_grad_norm={max_grad_norm!r} is not above 0")
 
     def step(state: TrainState, batch: Any) -> tuple[TrainState, dict[str, jax.Array]]:
+        require_state(state)
         require_inputs(batch, state.inputs)
         weights = row_weights(batch, sample_weight)
         total = jnp.maximum(jnp.sum(weights), 1e-8)
@@ -92,8 +101,7 @@ def train_step(
 
         def objective(params: Any, model_state: Any, rows: Any, weights: jax.Array, key: jax.Array) -> Any:
             predict = _Predict(state, params, model_state, weights, key, remat=remat)
-            given = loss(predict, rows)
-            losses, more = given if isinstance(given, tuple) else (given, {})
+            losses, more = losses_and_metrics(loss(predict, rows))
             require_rows("the loss", losses, weights)
             sums = masked_sums(more, weights, _OWN)
             value = jnp.sum(weighted(losses.astype(jnp.float32), weights)) / total
@@ -195,8 +203,10 @@ def eval_step(metrics: Metrics, *, sample_weight: str | None = None) -> EvalStep
         ValueError: a metric is not one value for each example, or is called "count".
         SpecError: the batch is not what the model was created for.
     """
+    require_call("eval_step", metrics, ("predict", "batch"), "give a function of the model and a batch to a dict")
 
     def step(state: TrainState, batch: Any) -> dict[str, jax.Array]:
+        require_state(state)
         require_inputs(batch, state.inputs)
 
         def predict(x: Any) -> Any:

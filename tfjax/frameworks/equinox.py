@@ -22,7 +22,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tfjax.frameworks._batch import Keys
+from tfjax.frameworks._batch import Keys, require_maker
 
 try:
     import equinox as eqx
@@ -31,7 +31,7 @@ try:
     from tfjax.frameworks._layout import Rule
     from tfjax.frameworks._precision import Precision
     from tfjax.frameworks._state import TrainState as TrainState
-    from tfjax.frameworks._state import create
+    from tfjax.frameworks._state import create, model_of
     from tfjax.frameworks._steps import eval_step as eval_step
     from tfjax.frameworks._steps import train_step as train_step
 except ImportError as e:
@@ -60,7 +60,8 @@ class _SmallCNN(eqx.Module):
         ]
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        x = jnp.moveaxis(x, -1, 0)  # Equinox's convolutions want (channels, height, width)
+        x = x.astype(self.conv[0].weight.dtype)  # Equinox's layers take no other dtype than their own
+        x = jnp.moveaxis(x, -1, 0)  # and its convolutions want (channels, height, width)
         for conv in self.conv:
             x = self.pool(jax.nn.relu(conv(x)))
         x = jnp.moveaxis(x, 0, -1)  # flattened as in the other frameworks, so that their weights fit
@@ -127,14 +128,19 @@ def create_state(
 
     Raises:
         KeyError: `x` is no key of `spec`.
+        TypeError: the model is no such function.
         ValueError: `spec` has no batch dimension; an unknown precision, or one that `eqx.nn.BatchNorm(mode="ema")`
             does not take; a sharding that does not fit.
     """
+    require_maker("equinox.create_state", model, ("spec", "key"), "an eqx.Module")
 
     def make(inputs: Any, key: jax.Array) -> tuple[_Model, Any, Any]:
         example = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), inputs)
         made = model(example, key)
-        module, state = made if isinstance(made, tuple) else (made, None)
+        module, *states = made if isinstance(made, tuple) else (made,)
+        if not isinstance(module, eqx.Module) or len(states) > 1:
+            raise TypeError(f"model(spec, key) gave {made!r}: return an eqx.Module, or it and its eqx.nn.State")
+        state = states[0] if states else None
         _require_one_dtype(module, precision)
         params, rest = eqx.partition(module, eqx.is_inexact_array)
         buffers, static = eqx.partition(rest, eqx.is_array)
@@ -156,4 +162,4 @@ def _require_one_dtype(module: Any, precision: Precision) -> None:
 
 def to_model(state: TrainState) -> Any:
     """The module with the trained values, in inference mode; its own state is `state.model_state[1]`."""
-    return eqx.nn.inference_mode(state.model.module(state.params, state.model_state[0]))  # type: ignore[attr-defined]
+    return eqx.nn.inference_mode(model_of(state, _Model).module(state.params, state.model_state[0]))

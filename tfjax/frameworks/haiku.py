@@ -19,7 +19,9 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
+from tfjax._arguments import require_function
 from tfjax.frameworks._batch import Keys, mode_arguments, zeros
 
 try:
@@ -29,7 +31,7 @@ try:
     from tfjax.frameworks._layout import Rule
     from tfjax.frameworks._precision import Precision
     from tfjax.frameworks._state import TrainState as TrainState
-    from tfjax.frameworks._state import create
+    from tfjax.frameworks._state import create, model_of
     from tfjax.frameworks._steps import eval_step as eval_step
     from tfjax.frameworks._steps import train_step as train_step
 except ImportError as e:
@@ -43,6 +45,7 @@ def small_cnn(num_classes: int) -> Model:
     """Convolutions 3x3 of 16 and 32 with pooling, dense of 64: (batch, h, w, c) to (batch, num_classes)."""
 
     def forward(x: jax.Array) -> jax.Array:
+        x = x.astype(jnp.result_type(x, float))  # Haiku's layers take no integers
         for features in (16, 32):
             x = jax.nn.relu(hk.Conv2D(features, 3)(x))
             x = hk.avg_pool(x, (2, 2, 1), (2, 2, 1), "VALID")
@@ -91,11 +94,14 @@ def create_state(
 
     Raises:
         KeyError: `x` is no key of `spec`.
-        TypeError: the model was transformed already.
+        TypeError: the model is no such function, or was transformed already.
         ValueError: `spec` has no batch dimension; an unknown precision; a sharding that does not fit.
     """
     if isinstance(model, hk.Transformed | hk.TransformedWithState):
         raise TypeError(f"model is a {type(model).__name__}: give the function that was transformed")
+    require_function("haiku.create_state", model)
+    if isinstance(model, type | hk.Module):
+        raise TypeError(f"model is {model!r}: give a function of a batch of inputs that makes and calls the modules")
 
     def make(inputs: Any, key: jax.Array) -> tuple[_Model, Any, Any]:
         functional = _Model(model)
@@ -108,4 +114,5 @@ def create_state(
 
 def to_model(state: TrainState) -> Callable[[Any], Any]:
     """A function of a batch of inputs to outputs, with the trained values."""
-    return lambda x: state.model.apply(state.params, state.model_state, x, None, train=False)[0]
+    model: _Model = model_of(state, _Model)
+    return lambda x: model.apply(state.params, state.model_state, x, None, train=False)[0]

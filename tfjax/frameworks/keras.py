@@ -23,7 +23,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tfjax.frameworks._batch import Keys, mode_arguments
+from tfjax.frameworks._batch import Keys, mode_arguments, require_maker
 from tfjax.frameworks._keras_adapter import PipelineAdapter as PipelineAdapter
 from tfjax.frameworks._keras_backend import keras
 from tfjax.frameworks._keras_backup import BackupAndRestore as BackupAndRestore
@@ -34,7 +34,7 @@ try:
     from tfjax.frameworks._layout import Rule
     from tfjax.frameworks._precision import Precision
     from tfjax.frameworks._state import TrainState as TrainState
-    from tfjax.frameworks._state import create
+    from tfjax.frameworks._state import create, model_of
     from tfjax.frameworks._steps import eval_step as eval_step
     from tfjax.frameworks._steps import train_step as train_step
 except ImportError as e:
@@ -108,12 +108,21 @@ def create_state(
 
     Raises:
         KeyError: `x` is no key of `spec`.
+        TypeError: the model is no such function.
         ValueError: `spec` has no batch dimension; an unknown precision; a sharding that does not fit.
     """
+    if isinstance(model, keras.Layer):
+        raise TypeError(
+            f"model is the {type(model).__name__} {model.name!r}: give a function that makes it, lambda: ..."
+        )
+    require_maker("keras.create_state", model, (), "a keras.Model")
 
     def make(inputs: Any, _: jax.Array) -> tuple[_Model, Any, Any]:
         with _seeded(seed), _policy(precision):
-            built = _built(model(), inputs)
+            made = model()
+            if not isinstance(made, keras.Model):
+                raise TypeError(f"model() gave a {type(made).__name__}: return a keras.Model")
+            built = _built(made, inputs)
         # Copies, as the steps donate them.
         values = [[jnp.copy(v.value) for v in vs] for vs in (built.trainable_variables, built.non_trainable_variables)]
         return _Model(built), values[0], values[1]
@@ -136,7 +145,7 @@ def _built(model: Any, inputs: Any) -> Any:
 
 def to_model(state: TrainState) -> Any:
     """The `keras.Model` of the state, its variables set to the trained values: save it, or predict with it."""
-    built = state.model.built  # type: ignore[attr-defined]
+    built = model_of(state, _Model).built
     variables = [*built.trainable_variables, *built.non_trainable_variables]
     for variable, value in zip(variables, [*state.params, *state.model_state], strict=True):
         variable.assign(jnp.copy(value))
@@ -151,7 +160,7 @@ def _seeded(seed: int) -> Iterator[None]:
     process.
     """
     before = random.getstate()
-    random.seed(seed)
+    random.seed(int(seed))  # of Python's type: it takes no other
     try:
         yield
     finally:

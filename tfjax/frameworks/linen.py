@@ -28,7 +28,7 @@ try:
     from tfjax.frameworks._layout import Rule
     from tfjax.frameworks._precision import Precision
     from tfjax.frameworks._state import TrainState as TrainState
-    from tfjax.frameworks._state import create
+    from tfjax.frameworks._state import create, model_of
     from tfjax.frameworks._steps import eval_step as eval_step
     from tfjax.frameworks._steps import train_step as train_step
 except ImportError as e:
@@ -99,8 +99,11 @@ def create_state(
 
     Raises:
         KeyError: `x` is no key of `spec`.
+        TypeError: the model is no module.
         ValueError: `spec` has no batch dimension; an unknown precision; a sharding that does not fit.
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model is {model!r}: give a flax.linen.Module, an object of its class")
 
     def make(inputs: Any, key: jax.Array) -> tuple[_Model, Any, Any]:
         mode = mode_arguments(type(model).__call__, train=False)
@@ -112,5 +115,5 @@ def create_state(
 
 def to_model(state: TrainState) -> nn.Module:
     """The module bound to the trained values: call it as it is."""
-    bound: nn.Module = state.model.module.bind({"params": state.params, **state.model_state})  # type: ignore[attr-defined]
+    bound: nn.Module = model_of(state, _Model).module.bind({"params": state.params, **state.model_state})
     return bound

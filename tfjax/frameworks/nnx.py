@@ -22,7 +22,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tfjax.frameworks._batch import Keys
+from tfjax.frameworks._batch import Keys, require_maker
 
 try:
     import optax
@@ -31,7 +31,7 @@ try:
     from tfjax.frameworks._layout import Rule
     from tfjax.frameworks._precision import Precision
     from tfjax.frameworks._state import TrainState as TrainState
-    from tfjax.frameworks._state import create
+    from tfjax.frameworks._state import create, model_of
     from tfjax.frameworks._steps import eval_step as eval_step
     from tfjax.frameworks._steps import train_step as train_step
 except ImportError as e:
@@ -132,11 +132,15 @@ def create_state(
 
     Raises:
         KeyError: `x` is no key of `spec`.
+        TypeError: the model is no such function.
         ValueError: `spec` has no batch dimension; an unknown precision; a sharding that does not fit.
     """
+    require_maker("nnx.create_state", model, ("spec", "rngs"), "an nnx.Module")
 
     def make(inputs: Any, _: jax.Array) -> tuple[_Model, Any, Any]:
         module = model(inputs, nnx.Rngs(seed))
+        if not isinstance(module, nnx.Module):
+            raise TypeError(f"model(spec, rngs) gave a {type(module).__name__}: return an nnx.Module")
         module.eval()
         evaluating, _, _ = _split(module)
         module.train()
@@ -150,6 +154,7 @@ def create_state(
 
 def to_model(state: TrainState) -> nnx.Module:
     """The module with the trained values, in evaluation mode; changes of it do not change the state."""
+    model: _Model = model_of(state, _Model)
     values = jax.tree.map(jnp.copy, (state.params, state.model_state))
-    module: nnx.Module = state.model.module(*values, train=False)  # type: ignore[attr-defined]
+    module: nnx.Module = model.module(*values, train=False)
     return module

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from tfjax._arguments import require_count, require_function
+from tfjax._arguments import require_call, require_count
 from tfjax.sizing.advice import refusal, step_advice
 from tfjax.sizing.budget import budget_of, program_of
 from tfjax.sizing.memory import bytes_of_tree, devices_of, free_bytes, is_out_of_memory
@@ -68,8 +68,12 @@ def find_batch_size(
         (0, True)
         >>> pipe = tfjax.from_arrays({"x": np.zeros((4096, 256), np.float32)}).batch(found)
     """
-    require_function("find_batch_size", step)
+    require_call("find_batch_size", step, ("state", "batch"), "give a step of a state and a batch")
     require_batched(pipe)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+        if isinstance(leaf, jax.Array) and leaf.is_deleted():
+            name = jax.tree_util.keystr(path) or "array"
+            raise ValueError(f"the state's {name} is gone, donated to a step: give the state that the step returned")
     if isinstance(memory_fraction, bool) or not isinstance(memory_fraction, float | int):
         raise TypeError(f"find_batch_size: memory_fraction is {memory_fraction!r}: pass a number above 0, at most 1")
     if not 0 < memory_fraction <= 1:
@@ -111,7 +115,7 @@ def memory_budget(step: Step, state: Any, pipe: Any) -> Budget:
         >>> tfjax.memory_budget(forward, weights, pipe).device
         {'state': 262144, 'batch': 131072, 'prefetched batches (2)': 262144, 'outputs': 131072, ...}
     """
-    require_function("memory_budget", step)
+    require_call("memory_budget", step, ("state", "batch"), "give a step of a state and a batch")
     require_batched(pipe)
     return budget_of(program_of(step, state, pipe, size_of(pipe)), state, pipe, size_of(pipe))
 

@@ -24,6 +24,10 @@ def cross_entropy(x: Any = "image", y: str = "label") -> Callable[[Any, Any], ja
         x: the key of the inputs, or a tuple or dict of keys.
         y: the key of the labels.
 
+    Raises:
+        TypeError: when called: labels that are neither.
+        KeyError: when called: a key that the batch does not have.
+
     Example:
         >>> import jax.numpy as jnp
         >>> loss = cross_entropy("image", "label")
@@ -33,9 +37,14 @@ def cross_entropy(x: Any = "image", y: str = "label") -> Callable[[Any, Any], ja
     """
 
     def loss(predict: Any, batch: Any) -> jax.Array:
-        logits, labels = predict(pick(batch, x)), batch[y]
+        logits, labels = predict(pick(batch, x)), pick(batch, y, "y")
         if labels.ndim == logits.ndim:
             return jnp.asarray(optax.softmax_cross_entropy(logits, labels))
+        if not jnp.issubdtype(labels.dtype, jnp.integer):
+            raise TypeError(
+                f"cross_entropy: {y!r} is {labels.dtype}{list(labels.shape)}, and labels are integers (batch,) or "
+                "shares (batch, classes): cast them, or write a loss of your own for a regression"
+            )
         inside = (labels >= 0) & (labels < logits.shape[-1])
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.where(inside, labels, 0))
         return jnp.where(inside, losses, jnp.nan)

@@ -308,3 +308,15 @@ def test_what_is_no_model_says_what_to_give():
         to_linen.Model(nn.Dense(2), {}, jnp.ones((1, 3)))
     with pytest.raises(TypeError, match=r"inputs is a ArrayImpl: give the tuple"):
         to_haiku.Model(None, {}, inputs=jnp.ones((1, 3)))
+
+
+def test_values_that_the_source_lacks_are_an_error_and_not_zeros():
+    source, target = to_linen.Model(nn.Dense(3), {}, (X,)), to_linen.Model(nn.Dense(3), nn.Dense(3).init(KEY, X), (X,))
+    with pytest.raises(ValueError, match=r"dense: the source has no kernel: give its Model all values"):
+        transfer(source, target)
+
+
+@pytest.mark.parametrize("names", [{}, "head", ["head"]])
+def test_names_that_are_no_paths_are_refused(names):
+    with pytest.raises(TypeError, match=r"names=.*: give a dict \{path in the target"):
+        transfer(linen_net(), linen_net(), names=names)

@@ -49,7 +49,7 @@ def transfer(source: Model, target: Model, *, names: Mapping[str, str] | None = 
         (params, state). nnx and Keras: the module or model, which was changed in place.
 
     Raises:
-        TypeError: source or target is no `Model`.
+        TypeError: source or target is no `Model`, or `names` no dict with paths.
         KeyError: a path in `names` that there is not.
         ValueError: layers that do not pair, or of which no values make the outputs the same: other shapes, another
             epsilon, stride or padding, a bias that the target lacks and the source has. All are listed.
@@ -65,6 +65,10 @@ def transfer(source: Model, target: Model, *, names: Mapping[str, str] | None = 
         >>> jnp.allclose(layer(x[0]), module.apply(variables, x)[0]).item()
         True
     """
+    if names is not None and not (isinstance(names, Mapping) and names):
+        raise TypeError(
+            f"names={names!r}: give a dict {{path in the target: path in the source}}, or None for all layers"
+        )
     ours, theirs = _read("target", target), _read("source", source)
     if names is None:
         names = _in_order(theirs, ours)
@@ -126,6 +130,8 @@ def _fitted(theirs: Layer, ours: Layer, which: str, problems: list[str]) -> Laye
             )
     arrays = dict(theirs.arrays)
     for name, array in ours.arrays.items():
+        if name not in arrays and name != "scale" and "bias" not in name:
+            problems.append(f"{which}, {ours.kind}: the source has no {name}: give its Model all values of its layers")
         there = arrays.setdefault(name, np.full(array.shape, _neutral(name), array.dtype))
         if there.shape != array.shape:
             problems.append(
