@@ -10,11 +10,16 @@ from tests.frameworks.cases import LIBRARIES, Case, case
 
 @pytest.fixture(autouse=True, scope="module")
 def quick_compilation() -> Iterator[None]:
-    """XLA without most of its optimisations, as each step runs a few times only."""
+    """XLA without most of its optimisations, as each step runs a few times only.
+
+    Such programs compute other bits, so that none may be left to tests that compare with another process.
+    """
     before = jax.config.read("jax_disable_most_optimizations")
+    jax.clear_caches()
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", before)
+    jax.clear_caches()
 
 
 @pytest.fixture(params=LIBRARIES)
