@@ -122,17 +122,22 @@ def _is_array(leaf: Any) -> bool:
 
 
 def _require_stack(stack: Any, k: int) -> None:
-    leaves = jax.tree_util.tree_leaves_with_path(stack)
-    shown = ", ".join(
-        f"{jax.tree_util.keystr(path) or 'the batch'}: {format_like(leaf) if _is_array(leaf) else type(leaf).__name__}"
-        for path, leaf in leaves
-    )
-    if not leaves or not all(_is_array(leaf) and leaf.ndim > 1 for _, leaf in leaves):
+    leaves = jax.tree.leaves(stack)
+    if not leaves or not all(_is_array(leaf) and leaf.ndim > 1 for leaf in leaves):
         raise SpecError(
-            f"scan_steps takes leaves of shape (k, batch, ...), given {shown or stack}: put stack({k}) after batch"
+            f"scan_steps takes leaves of shape (k, batch, ...), given {_shown(stack) or stack}: put stack({k}) after "
+            "batch"
         )
-    lengths = {leaf.shape[0] for _, leaf in leaves}
+    lengths = {leaf.shape[0] for leaf in leaves}
     if len(lengths) > 1:
-        raise SpecError(f"scan_steps takes one number of batches for all leaves, given {shown}")
+        raise SpecError(f"scan_steps takes one number of batches for all leaves, given {_shown(stack)}")
     if max(lengths) > k:
-        raise SpecError(f"scan_steps(step, k={k}) was given {max(lengths)} batches ({shown}): use stack({k})")
+        raise SpecError(f"scan_steps(step, k={k}) was given {max(lengths)} batches ({_shown(stack)}): use stack({k})")
+
+
+def _shown(stack: Any) -> str:
+    """Each leaf with its path, in one line."""
+    return ", ".join(
+        f"{jax.tree_util.keystr(path) or 'the batch'}: {format_like(leaf) if _is_array(leaf) else type(leaf).__name__}"
+        for path, leaf in jax.tree_util.tree_leaves_with_path(stack)
+    )

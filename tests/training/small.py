@@ -17,7 +17,7 @@ def pipe(**changes):
     return tfjax.from_arrays({**DATA, **changes}).shuffle(seed=0).batch(BATCH)
 
 
-def tests():
+def held_out():
     return tfjax.from_arrays(DATA).batch(BATCH, remainder="pad")
 
 

@@ -13,7 +13,7 @@ from tfjax.training import Callback, EarlyStopping, LearningRate
 
 
 def fit(**options):
-    given = {"evaluate": (small.metrics, small.tests()), "epochs": 9, "progress": False} | options
+    given = {"evaluate": (small.metrics, small.held_out()), "epochs": 9, "progress": False} | options
     return tfjax.fit(small.step, small.first(), small.pipe(), **given)
 
 
@@ -100,7 +100,7 @@ def test_a_run_that_is_stopped_is_read_and_evaluated_to_its_end(tmp_path):
 
     def run():
         singles = tfjax.from_arrays(small.DATA).batch(1)  # read some at a time, as they are fast
-        options = {"evaluate": (small.metrics, small.tests()), "callbacks": [Stop()], "checkpoint_dir": tmp_path}
+        options = {"evaluate": (small.metrics, small.held_out()), "callbacks": [Stop()], "checkpoint_dir": tmp_path}
         return tfjax.fit(small.step, small.first(), singles, progress=False, **options)
 
     state, history = run()

@@ -70,7 +70,7 @@ class Terminated(Callback):
 
 
 def fit(folder, **options):
-    given = {"pipe": small.pipe(), "epochs": 3, "progress": False, "evaluate": (small.metrics, small.tests())} | options
+    given = {"pipe": small.pipe(), "epochs": 3, "progress": False, "evaluate": (small.metrics, small.held_out())} | options
     callbacks = [*given.pop("callbacks", ()), JsonLines(folder / "m.jsonl"), Csv(folder / "m.csv")]
     where = Checkpoints(folder / "c", every=2)
     return tfjax.fit(small.step, small.first(), given.pop("pipe"), callbacks=callbacks, checkpoint_dir=where, **given)
@@ -85,7 +85,7 @@ def evaluating_at(step):
             time.sleep(10)  # broken off
         return small.metrics(state, batch)
 
-    return {"evaluate": (metrics, small.tests())}
+    return {"evaluate": (metrics, small.held_out())}
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def test_it_trains_what_a_loop_by_hand_does():
 
 @pytest.mark.parametrize("steps", [3, small.STEPS, small.STEPS + 2])
 def test_a_run_by_steps_ends_there(steps):
-    state, history = fit(epochs=None, steps=steps, evaluate=(small.metrics, small.tests()))
+    state, history = fit(epochs=None, steps=steps, evaluate=(small.metrics, small.held_out()))
     assert int(state["step"]) == history.updates == steps
     assert [row["step"] for row in history.evaluations] == sorted({steps, min(steps, small.STEPS)})
 
@@ -45,7 +45,7 @@ def test_one_epoch_where_no_total_is_given():
 
 
 def test_evaluation_is_the_mean_over_every_example_once():
-    state, history = fit(evaluate=(small.metrics, small.tests()))
+    state, history = fit(evaluate=(small.metrics, small.held_out()))
     w = np.asarray(state["w"])
     wanted = np.abs(small.DATA["x"] @ w - small.DATA["y"]).mean()
     assert history.evaluations[-1]["error"] == pytest.approx(wanted, rel=1e-5)
@@ -64,7 +64,7 @@ def test_evaluation_on_a_random_pipeline_is_refused(stage):
 
 @pytest.mark.parametrize("cut", [2, small.STEPS, small.STEPS + 3])
 def test_a_run_that_was_cut_goes_on_to_the_same_bits(cut, tmp_path):
-    options = {"evaluate": (small.metrics, small.tests())}
+    options = {"evaluate": (small.metrics, small.held_out())}
     whole = fit(**options)
     where = Checkpoints(tmp_path, every=2, keep=100)
 
@@ -95,7 +95,7 @@ def test_a_run_that_is_called_again_at_its_end_is_what_it_was(tmp_path):
     def run(**options):
         lines = JsonLines(tmp_path / "m.jsonl")
         where = Checkpoints(tmp_path / "c", every=7)
-        evaluate = (small.metrics, small.tests())
+        evaluate = (small.metrics, small.held_out())
         return fit(epochs=None, callbacks=[lines], checkpoint_dir=where, evaluate=evaluate, **options)
 
     first = run(steps=7)  # in mid-epoch, and where a checkpoint is due
@@ -177,7 +177,7 @@ def test_callbacks_see_every_step_in_order():
         ({"allow_random": 1}, TypeError, r"allow_random takes True or False, given 1"),
         ({"evaluate": small.metrics}, TypeError, r"evaluate takes \(eval_step, pipeline\), given <Pjit"),
         ({"evaluate": (small.metrics,)}, TypeError, r"evaluate takes \(eval_step, pipeline\)"),
-        ({"evaluate": (small.tests(), small.metrics)}, TypeError, r"evaluate takes \(eval_step, pipeline\)"),
+        ({"evaluate": (small.held_out(), small.metrics)}, TypeError, r"evaluate takes \(eval_step, pipeline\)"),
         ({"evaluate": (small.metrics, [1])}, TypeError, r"fit\(evaluate=\) takes a pipeline, given a list"),
         ({"checkpoint_dir": 5}, TypeError, r"checkpoints go to a folder, given 5: pass its path"),
     ],
@@ -190,7 +190,7 @@ def test_refuses(options, error, message):
 def test_a_stream_of_unknown_length_is_trained_on_by_epochs():
     tf = pytest.importorskip("tensorflow")
     dataset = tf.data.Dataset.from_tensor_slices(small.DATA).filter(lambda _: True).batch(small.BATCH)
-    state, history = fit(pipe=tfjax.from_tf(dataset), epochs=2, evaluate=(small.metrics, small.tests()))
+    state, history = fit(pipe=tfjax.from_tf(dataset), epochs=2, evaluate=(small.metrics, small.held_out()))
     assert history.updates == int(state["step"]) == 2 * -(-small.ROWS // small.BATCH)
     assert len(history.evaluations) == 1
 
@@ -211,5 +211,5 @@ def test_compiled_programs_are_kept(tmp_path):
 
 
 def test_the_history_is_plain_json():
-    history = fit(evaluate=(small.metrics, small.tests())).history
+    history = fit(evaluate=(small.metrics, small.held_out())).history
     assert type(history)(**json.loads(json.dumps(history.to_json()))) == history

@@ -22,7 +22,7 @@ def said(*, terminal, **options):
 
 @pytest.mark.parametrize("terminal", [False, True])
 def test_it_shows_loss_rate_waiting_and_evaluation(terminal):
-    text = said(terminal=terminal, epochs=2, evaluate=(small.metrics, small.tests()))
+    text = said(terminal=terminal, epochs=2, evaluate=(small.metrics, small.held_out()))
     for shown in ("mine", "loss", "ex", "wait", "error"):
         assert shown in text
     if not terminal:
@@ -40,7 +40,7 @@ def test_a_line_a_window_where_nothing_is_evaluated():
 
 def test_it_says_where_a_run_goes_on_and_why_it_ends(tmp_path):
     pytest.importorskip("orbax.checkpoint")
-    options = {"terminal": False, "evaluate": (small.metrics, small.tests()), "checkpoint_dir": tmp_path}
+    options = {"terminal": False, "evaluate": (small.metrics, small.held_out()), "checkpoint_dir": tmp_path}
     said(epochs=1, **options)
     text = said(epochs=9, **options, callbacks=[EarlyStopping("error", min_delta=1e9)])
     assert f"mine      resumed at step {small.STEPS} of {9 * small.STEPS}\n" in text

@@ -13,7 +13,7 @@ from tfjax.training import Callback, Checkpoints, Csv, JsonLines, LearningRate, 
 
 
 def fit(callbacks, **options):
-    evaluate = (small.metrics, small.tests())
+    evaluate = (small.metrics, small.held_out())
     return tfjax.fit(small.step, small.first(), small.pipe(), callbacks=callbacks, evaluate=evaluate, **options)
 
 

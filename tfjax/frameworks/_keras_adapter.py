@@ -132,7 +132,7 @@ class PipelineAdapter(DataAdapter):  # type: ignore[misc]  # Keras ships no type
     def wait_s(self) -> float:
         """Seconds that the current epoch of `fit` has waited for data."""
         run = self._run()
-        return 0.0 if run is None else float(run.stats.wait_s) - self._waited_before_s
+        return 0.0 if run is None else float(run.wait_s) - self._waited_before_s
 
     def get_jax_iterator(self) -> Iterator[tuple[Any, ...]]:
         """One pass, opened with its first batch: Keras asks for iterators that it never uses."""
@@ -145,7 +145,7 @@ class PipelineAdapter(DataAdapter):  # type: ignore[misc]  # Keras ships no type
             run = self._pipe_to_draw_from().iterate(**where, values=self._values)
         if not fitting:
             return run, map(functools.partial(self._select, scale=self._scale()), run)
-        self._run, self._ahead, self._waited_before_s = weakref.ref(run), ahead, run.stats.wait_s
+        self._run, self._ahead, self._waited_before_s = weakref.ref(run), ahead, run.wait_s
         left = self._steps - run.step % self._steps if self._steps and not self._call.steps_per_epoch else None
         return run, map(self._select, itertools.islice(run, left))
 

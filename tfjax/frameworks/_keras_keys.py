@@ -11,8 +11,7 @@ from typing import Any
 
 import jax
 
-Keys = str | int | tuple[Any, ...] | Mapping[str, Any]
-"""A key of the element, a tuple of such, or a dict of such."""
+from tfjax.frameworks._batch import Keys as Keys
 
 
 def pick(element: Any, keys: Keys) -> Any:
