@@ -70,7 +70,8 @@ class Terminated(Callback):
 
 
 def fit(folder, **options):
-    given = {"pipe": small.pipe(), "epochs": 3, "progress": False, "evaluate": (small.metrics, small.held_out())} | options
+    evaluate = (small.metrics, small.held_out())
+    given = {"pipe": small.pipe(), "epochs": 3, "progress": False, "evaluate": evaluate} | options
     callbacks = [*given.pop("callbacks", ()), JsonLines(folder / "m.jsonl"), Csv(folder / "m.csv")]
     where = Checkpoints(folder / "c", every=2)
     return tfjax.fit(small.step, small.first(), given.pop("pipe"), callbacks=callbacks, checkpoint_dir=where, **given)

@@ -16,7 +16,7 @@ from tfjax._random_stages import require_deterministic
 from tfjax.frameworks._keras_backend import keras
 from tfjax.frameworks._keras_calls import Call, current_call, is_drawn_ahead
 from tfjax.frameworks._keras_keys import Keys, has_mask, pick, require_batches
-from tfjax.frameworks._keras_place import placed_for, refuse_split
+from tfjax.frameworks._keras_place import has_explicit_axes, placed_for, refuse_split, with_auto_axes
 from tfjax.frameworks._keras_weights import ClassWeights, Weights
 from tfjax.state import State
 
@@ -83,6 +83,7 @@ class PipelineAdapter(DataAdapter):  # type: ignore[misc]  # Keras ships no type
             masked=has_mask(self._spec),
         )
         self._start_epoch, self._state, self._allow_random = start_epoch, state, allow_random
+        self._explicit = has_explicit_axes(self._spec)
         self._steps = _length(pipe)
         self._placed: tuple[Any, Any] = (None, pipe)
         self._call = Call()
@@ -196,6 +197,7 @@ class PipelineAdapter(DataAdapter):  # type: ignore[misc]  # Keras ships no type
         return self._placed[1]
 
     def _select(self, batch: Any, scale: float = 1.0) -> tuple[Any, ...]:
+        batch = with_auto_axes(batch) if self._explicit else batch
         data = [pick(batch, keys) for keys in (self._x, self._y) if keys is not None]
         weight = self._weights(batch, scale)
         if weight is None:

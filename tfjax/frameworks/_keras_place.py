@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeGuard
 
 import jax
+from jax.sharding import AxisType, NamedSharding
 
 from tfjax.errors import PlacementError
 from tfjax.graph import stages as st
@@ -43,3 +44,26 @@ def placed_for(pipe: Any, spec: Any, distribution: Any) -> Any:
                 f"wants {wanted}: leave place out, to_keras places batches as the distribution says"
             )
     return pipe
+
+
+def has_explicit_axes(spec: Any) -> bool:
+    """Whether batches lie on a mesh whose axes are Explicit, as `jax.make_mesh` makes them."""
+    return any(_is_explicit(getattr(leaf, "sharding", None)) for leaf in jax.tree.leaves(spec))
+
+
+def with_auto_axes(batch: Any) -> Any:
+    """The same arrays on the same devices, by a mesh with Auto axes: Keras says of no product how it is to be cut."""
+    return jax.tree.map(_with_auto_axes, batch)
+
+
+def _with_auto_axes(leaf: Any) -> Any:
+    sharding = getattr(leaf, "sharding", None)
+    if not _is_explicit(sharding):
+        return leaf
+    axes = sharding.mesh.axis_names
+    mesh = jax.sharding.Mesh(sharding.mesh.devices, axes, axis_types=(AxisType.Auto,) * len(axes))
+    return jax.device_put(leaf, NamedSharding(mesh, sharding.spec))
+
+
+def _is_explicit(sharding: Any) -> TypeGuard[NamedSharding]:
+    return isinstance(sharding, NamedSharding) and AxisType.Explicit in sharding.mesh.axis_types
